@@ -1,0 +1,74 @@
+"""The extension: which C files this platform takes, and the switches of a checked build.
+
+WINSOCKCTL_STRICT=1     warnings are errors (CI, with gcc and with clang)
+WINSOCKCTL_SANITIZE=1   AddressSanitizer and UndefinedBehaviorSanitizer
+"""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+
+BACKENDS = {
+    "linux": [
+        "linux.c",
+        "linux_control.c",
+        "packet.c",
+        "packet_filter.c",
+        "packet_message.c",
+        "packet_ring.c",
+        "replay.c",
+    ],
+}
+
+if sys.platform not in BACKENDS:
+    sys.exit(f"winsockctl has no capture backend for {sys.platform} yet; it builds on Linux")
+
+sources = [
+    "src/_winsockctl.c",
+    *(
+        f"src/binding/{name}.c"
+        for name in (
+            "batch",
+            "batch_iterator",
+            "control",
+            "datagram",
+            "errors",
+            "interfaces",
+            "options",
+            "raw_socket",
+            "replay_source",
+            "savefile_writer",
+        )
+    ),
+    *(f"src/core/{name}.c" for name in ("block", "ip", "rcvall", "savefile", "winsock_errors")),
+    *(f"src/backend/{name}" for name in BACKENDS[sys.platform]),
+]
+
+compile_args = ["-std=c11", "-fvisibility=hidden"]
+link_args = []
+if os.environ.get("WINSOCKCTL_STRICT"):
+    compile_args += ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+if os.environ.get("WINSOCKCTL_SANITIZE"):
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    compile_args += [*sanitize, "-O1", "-g", "-fno-omit-frame-pointer"]
+    link_args += sanitize
+
+setup(
+    ext_modules=[
+        Extension(
+            "winsockctl._winsockctl",
+            sources,
+            include_dirs=["src"],
+            define_macros=[("_GNU_SOURCE", "1")],
+            depends=[
+                os.path.join(folder, name)
+                for folder, _, names in os.walk("src")
+                for name in names
+                if name.endswith(".h")
+            ],
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+        )
+    ]
+)

@@ -1,0 +1,90 @@
+/* A backend is a table of functions; its sockets begin with a channel_t and are private to it.
+ *
+ * receive() runs without the GIL. The binding sees to it that at most one thread is inside
+ * receive() and at most one inside bind(), control() or statistics() of a channel, that nobody is
+ * inside any of them when close() comes, and that wake() comes before close().
+ */
+#ifndef WINSOCKCTL_BACKEND_H
+#define WINSOCKCTL_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/block.h"
+#include "core/failure.h"
+#include "core/rcvall.h"
+
+/* The numbers of AF_INET6 differ between systems; the IP versions do not. */
+enum ip_family {
+    FAMILY_ANY = 0,
+    FAMILY_IPV4 = 4,
+    FAMILY_IPV6 = 6,
+};
+
+enum receive_outcome {
+    RECEIVE_FAILED = -1,
+    RECEIVE_BLOCK,
+    RECEIVE_TIMED_OUT,
+    RECEIVE_INTERRUPTED, /* a signal came: look at it, then call again */
+    RECEIVE_WOKEN,       /* wake() was called */
+    RECEIVE_ENDED,       /* there will be no more datagrams */
+};
+
+/* Which call of a replayed socket is to fail; 0 lets it succeed. Winsock numbers. */
+typedef struct {
+    int socket;
+    int bind;
+    int control;
+    int receive; /* behind the last datagram */
+} replay_faults_t;
+
+typedef struct {
+    block_t **blocks; /* malloc'ed; open() takes the array and the blocks on success */
+    size_t count;
+    bool wait; /* behind the last datagram: wait like an idle interface */
+    replay_faults_t faults;
+} replay_source_t;
+
+typedef struct {
+    enum ip_family family;
+    int protocol; /* IPPROTO_*, -1 for the default */
+    uint64_t buffer_size;
+    uint32_t snaplen; /* UINT32_MAX keeps the whole datagram */
+    int64_t latency_ns;
+    const replay_source_t *replay; /* NULL but for the replay backend */
+} channel_options_t;
+
+typedef struct channel {
+    const struct backend *backend;
+    enum ip_family family;
+    rcvall_t rcvall;
+    uint64_t buffer_size; /* what was really got */
+} channel_t;
+
+/* An interface is told by its index, or else by text: an address, a name, or an index in digits. */
+typedef struct {
+    const char *text; /* NULL if told by index */
+    uint32_t index;
+} interface_choice_t;
+
+typedef struct backend {
+    const char *name;
+    channel_t *(*open)(const channel_options_t *options, failure_t *failure);
+    int (*bind)(channel_t *channel, const interface_choice_t *where, failure_t *failure);
+    int (*control)(channel_t *channel, uint32_t code, const void *input, size_t input_size,
+                   void *output, size_t output_size, size_t *returned, failure_t *failure);
+    /* deadline_ns by platform_now_ns(); INT64_MAX waits for ever. */
+    enum receive_outcome (*receive)(channel_t *channel, int64_t deadline_ns, block_t **block,
+                                    failure_t *failure);
+    void (*wake)(channel_t *channel);             /* from any thread; receive() ends, also later ones */
+    int64_t (*dropped)(channel_t *channel);       /* since open(); -1 where it cannot be known */
+    intptr_t (*descriptor)(const channel_t *channel); /* -1 if there is none */
+    void (*close)(channel_t *channel);
+} backend_t;
+
+/* The backends of this platform, the best first, the replay backend last; ends with NULL. */
+extern const backend_t *const platform_backends[];
+extern const backend_t replay_backend;
+
+#endif

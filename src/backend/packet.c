@@ -1,0 +1,245 @@
+#include "backend/packet.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/winsock_errors.h"
+
+static int
+check_protocol(const channel_options_t *options, failure_t *failure) /* R2 */
+{
+    int protocol = options->protocol;
+    if (protocol == -1 || protocol == IPPROTO_IP ||
+        (protocol == IPPROTO_IPV6 && options->family == FAMILY_IPV6)) {
+        return 0;
+    }
+    return fail(failure, "socket", WINSOCK_WSAEINVAL,
+                "the protocol must be IPPROTO_IP, or IPPROTO_IPV6 for AF_INET6");
+}
+
+static int
+watch(int epoll, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+packet_t *
+packet_open(const backend_t *backend, const channel_options_t *options, failure_t *failure)
+{
+    if (check_protocol(options, failure) < 0) {
+        return NULL;
+    }
+    packet_t *self = calloc(1, sizeof *self);
+    if (self == NULL) {
+        linux_fail(failure, "malloc");
+        return NULL;
+    }
+    *self = (packet_t){
+        .channel = {.backend = backend, .family = options->family},
+        .fd = -1,
+        .epoll = -1,
+        .wake = -1,
+        .snaplen = options->snaplen,
+    };
+    /* Protocol 0 receives nothing: everything is in place before the first datagram comes. */
+    self->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (self->fd < 0) {
+        linux_fail(failure, "socket");
+        goto failed;
+    }
+    if (packet_filter_attach(self->fd, self->channel.family, MODE_OFF, false, self->snaplen) < 0) {
+        linux_fail(failure, "setsockopt(SO_ATTACH_FILTER)");
+        goto failed;
+    }
+    self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (self->epoll < 0) {
+        linux_fail(failure, "epoll_create1");
+        goto failed;
+    }
+    if (waker_open(&self->wake, failure) < 0) {
+        goto failed;
+    }
+    /* Edge-triggered, because a level would stay up for as long as Python holds the newest block. */
+    if (watch(self->epoll, self->fd, EPOLLIN | EPOLLET) < 0 ||
+        watch(self->epoll, (int)self->wake, EPOLLIN) < 0) {
+        linux_fail(failure, "epoll_ctl");
+        goto failed;
+    }
+    return self;
+
+failed:
+    packet_close(self);
+    return NULL;
+}
+
+/* The error that the kernel keeps for the socket; reading clears it. */
+static int
+pending_error(int fd)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    return error;
+}
+
+int
+packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *failure)
+{
+    packet_t *self = (packet_t *)channel;
+    if (rcvall_check_bind(&channel->rcvall, failure) < 0 ||
+        linux_resolve(where, channel->family, &self->interface_index, &self->loopback, failure) <
+            0) {
+        return -1;
+    }
+    const struct sockaddr_ll address = {
+        .sll_family = AF_PACKET,
+        /* Outgoing packets are shown to nothing less than ETH_P_ALL. */
+        .sll_protocol = htons(ETH_P_ALL),
+        .sll_ifindex = (int)self->interface_index,
+    };
+    if (bind(self->fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+        return linux_fail(failure, "bind");
+    }
+    /* bind(2) succeeds on an interface that is down and leaves ENETDOWN behind. */
+    errno = pending_error(self->fd);
+    if (errno != 0) {
+        return linux_fail(failure, "bind");
+    }
+    channel->rcvall.bound = true;
+    return 0;
+}
+
+static int
+set_promiscuous(const packet_t *self, bool on)
+{
+    const struct packet_mreq request = {
+        .mr_ifindex = (int)self->interface_index,
+        .mr_type = PACKET_MR_PROMISC,
+    };
+    return setsockopt(self->fd, SOL_PACKET, on ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP,
+                      &request, sizeof request);
+}
+
+static int
+set_filter(const packet_t *self, uint32_t mode)
+{
+    return packet_filter_attach(self->fd, self->channel.family, mode, self->loopback,
+                                self->snaplen);
+}
+
+static int
+set_mode(packet_t *self, uint32_t mode, failure_t *failure)
+{
+    uint32_t before = self->channel.rcvall.mode;
+    if (mode == MODE_ON && before != MODE_ON && set_promiscuous(self, true) < 0) {
+        return linux_fail(failure, SIO_RCVALL_CALL);
+    }
+    if (set_filter(self, mode) < 0) {
+        linux_fail(failure, SIO_RCVALL_CALL);
+        if (mode == MODE_ON && before != MODE_ON) {
+            set_promiscuous(self, false);
+        }
+        return -1;
+    }
+    if (mode != MODE_ON && before == MODE_ON) {
+        set_promiscuous(self, false); /* fails only if the interface took it with it */
+    }
+    self->channel.rcvall.mode = mode;
+    return 0;
+}
+
+int
+packet_control(channel_t *channel, uint32_t code, const void *input, size_t input_size,
+               void *output, size_t output_size, size_t *returned, failure_t *failure)
+{
+    packet_t *self = (packet_t *)channel;
+    if (code != SIO_RCVALL_CODE) {
+        return platform_control(self->fd, code, input, input_size, output, output_size, returned,
+                                failure);
+    }
+    uint32_t mode;
+    *returned = 0;
+    if (rcvall_check_control(&channel->rcvall, input, input_size, &mode, failure) < 0) {
+        return -1;
+    }
+    return set_mode(self, mode, failure);
+}
+
+enum receive_outcome
+packet_wait(packet_t *self, int64_t deadline_ns)
+{
+    for (;;) {
+        struct epoll_event events[2];
+        int count = epoll_wait(self->epoll, events, 2, linux_wait_ms(deadline_ns));
+        if (count < 0) {
+            return RECEIVE_INTERRUPTED;
+        }
+        enum receive_outcome outcome = RECEIVE_BLOCK;
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.fd != self->fd) {
+                outcome = RECEIVE_WOKEN;
+            } else if (events[i].events & EPOLLERR) {
+                errno = pending_error(self->fd);
+                if (errno != 0) {
+                    linux_fail(&self->ended_by, "receive");
+                }
+            }
+        }
+        if (count > 0) {
+            return outcome;
+        }
+        if (platform_now_ns() >= deadline_ns) {
+            return RECEIVE_TIMED_OUT;
+        }
+    }
+}
+
+void
+packet_wake(channel_t *channel)
+{
+    waker_set(((packet_t *)channel)->wake);
+}
+
+int64_t
+packet_dropped(channel_t *channel)
+{
+    packet_t *self = (packet_t *)channel;
+    union tpacket_stats_u count = {0};
+    socklen_t size = sizeof count;
+    if (getsockopt(self->fd, SOL_PACKET, PACKET_STATISTICS, &count, &size) == 0) {
+        self->dropped += count.stats1.tp_drops;
+    }
+    return self->dropped;
+}
+
+intptr_t
+packet_descriptor(const channel_t *channel)
+{
+    return ((const packet_t *)channel)->fd;
+}
+
+void
+packet_close(packet_t *self)
+{
+    if (self->wake >= 0) {
+        waker_close(self->wake);
+    }
+    if (self->epoll >= 0) {
+        close(self->epoll);
+    }
+    if (self->fd >= 0) {
+        if (self->channel.rcvall.mode != MODE_OFF) {
+            /* R15: at once, even if another process holds a copy of the descriptor. */
+            set_mode(self, MODE_OFF, &(failure_t){0});
+        }
+        close(self->fd);
+    }
+    free(self);
+}

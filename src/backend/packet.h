@@ -1,0 +1,80 @@
+/* A packet socket, and what its two ways of receiving share. packet(7) */
+#ifndef WINSOCKCTL_PACKET_H
+#define WINSOCKCTL_PACKET_H
+
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+
+#include "backend/linux.h"
+#include "core/ip.h"
+
+#define NANOSECONDS_PER_SECOND 1000000000
+#define NANOSECONDS_PER_MILLISECOND 1000000
+
+typedef struct ring ring_t;
+typedef struct message_buffer message_buffer_t;
+
+typedef struct {
+    channel_t channel;
+    int fd;
+    int epoll;
+    waker_t wake;
+    uint32_t snaplen;
+    uint32_t interface_index;
+    bool loopback;
+    failure_t ended_by; /* R14: why nothing more will come; its call is NULL until then */
+    int64_t dropped;    /* the kernel clears its count on reading; this one grows */
+    ring_t *ring;             /* packet_ring.c, else NULL */
+    message_buffer_t *buffer; /* packet_message.c, else NULL */
+} packet_t;
+
+/* A socket that nothing can reach yet, with its epoll and waker; NULL with the failure. */
+packet_t *packet_open(const backend_t *backend, const channel_options_t *options,
+                      failure_t *failure);
+int packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *failure);
+int packet_control(channel_t *channel, uint32_t code, const void *input, size_t input_size,
+                   void *output, size_t output_size, size_t *returned, failure_t *failure);
+void packet_wake(channel_t *channel);
+int64_t packet_dropped(channel_t *channel);
+intptr_t packet_descriptor(const channel_t *channel);
+/* Frees self; ring and buffer are gone before. */
+void packet_close(packet_t *self);
+
+/* Waits until the socket has something new to say or failed (see ended_by). RECEIVE_BLOCK means:
+ * look again. */
+enum receive_outcome packet_wait(packet_t *self, int64_t deadline_ns);
+
+/* Attaches the kernel's filter for a family and a mode. R4-R8, R10 */
+int packet_filter_attach(int fd, enum ip_family family, uint32_t mode, bool loopback,
+                         uint32_t snaplen);
+
+/* What the kernel tells of one datagram. Cuts off the padding of an Ethernet frame. */
+static inline record_t
+packet_record(const struct sockaddr_ll *link, const uint8_t *data, uint32_t length,
+              uint32_t original_length, uint32_t seconds, uint32_t nanoseconds)
+{
+    static const uint8_t directions[] = {
+        [PACKET_HOST] = DIRECTION_INCOMING,      [PACKET_BROADCAST] = DIRECTION_INCOMING,
+        [PACKET_MULTICAST] = DIRECTION_INCOMING, [PACKET_OTHERHOST] = DIRECTION_OTHER,
+        [PACKET_OUTGOING] = DIRECTION_OUTGOING,
+    };
+    if (original_length <= IP_PADDED_PAYLOAD_LIMIT) {
+        original_length = ip_datagram_length(data, length, original_length);
+        if (length > original_length) {
+            length = original_length;
+        }
+    }
+    return (record_t){
+        .timestamp_ns = (int64_t)seconds * NANOSECONDS_PER_SECOND + nanoseconds,
+        .length = length,
+        .original_length = original_length,
+        .interface_index = (uint32_t)link->sll_ifindex,
+        .flags = length < original_length ? RECORD_TRUNCATED : 0,
+        .direction = link->sll_pkttype < sizeof directions ? directions[link->sll_pkttype]
+                                                           : (uint8_t)DIRECTION_UNKNOWN,
+        /* ETH_P_IP in network order is 0x0008 or 0x0800; the filter lets nothing else through. */
+        .version = link->sll_protocol == __builtin_bswap16(0x0800) ? 4 : 6,
+    };
+}
+
+#endif

@@ -1,0 +1,499 @@
+/* Receiving from a TPACKET_V3 ring without copying.
+ * https://docs.kernel.org/networking/packet_mmap.html
+ *
+ * The ring is mapped twice. The first mapping holds the block headers over which kernel and program
+ * hand blocks to each other. Blocks are lent to Python from the second, the window.
+ *
+ * The kernel fills blocks strictly in order, so one block that Python keeps would stop the capture
+ * when its turn comes. Before that it is evicted: its bytes are copied and the copy is mapped over
+ * the block's place in the window. All pointers stay valid, and the kernel has its block back. The
+ * place in the window is spent then; when its turn comes again, a fresh window is mapped.
+ */
+#include "backend/packet.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/winsock_errors.h"
+
+#define LARGEST_BLOCK ((size_t)1 << 20)
+#define SMALLEST_BLOCK ((size_t)1 << 17) /* takes a datagram of 65,535 bytes with its headers */
+#define USUAL_BLOCKS 64
+
+/* A block with fewer bytes is copied to the heap at once: that costs less than lending it, and at
+ * low rates a program may keep any number of blocks without using up the process's mappings. */
+#define SMALLEST_LENT ((size_t)1 << 16)
+
+/* Evicted blocks in use at a time; each takes one or two of the process's mappings
+ * (vm.max_map_count, 65,530). Beyond that, blocks are copied to the heap. */
+#define MOST_EVICTED 8192
+
+typedef struct {
+    uint8_t *base;
+    size_t lent; /* lendings that point into it */
+    bool retired;
+    bool spent[]; /* by slot: a copy was mapped over it */
+} window_t;
+
+typedef struct {
+    block_t block;
+    ring_t *ring;
+    window_t *window;
+    size_t slot;
+    bool evicted;
+    record_t records[];
+} lending_t;
+
+struct ring {
+    pthread_mutex_t lock; /* guards all that follows, the windows and `evicted` of each lending */
+    size_t references;    /* the socket's and one for each lending */
+    int fd;               /* -1 when the socket is closed */
+    uint8_t *headers;     /* the first mapping */
+    size_t block_size;
+    size_t block_count;
+    size_t next; /* the slot that the kernel hands over next */
+    size_t evicted;
+    window_t *window;
+    lending_t *lendings[]; /* by slot: who keeps the kernel's block */
+};
+
+static size_t
+whole_pages(size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (size + page - 1) / page * page;
+}
+
+static size_t
+ring_size(const ring_t *self)
+{
+    return self->block_size * self->block_count;
+}
+
+static struct tpacket_hdr_v1 *
+block_header(const ring_t *self, size_t slot)
+{
+    return &((struct tpacket_block_desc *)(self->headers + slot * self->block_size))->hdr.bh1;
+}
+
+static bool
+acquire_block(const ring_t *self, size_t slot)
+{
+    return __atomic_load_n(&block_header(self, slot)->block_status, __ATOMIC_ACQUIRE) &
+           TP_STATUS_USER;
+}
+
+static void
+release_block(const ring_t *self, size_t slot)
+{
+    /* While the block is ours: what has_unfinished_block() asks must not be an old number. */
+    block_header(self, slot)->num_pkts = 0;
+    __atomic_store_n(&block_header(self, slot)->block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+}
+
+/* Keeps the addresses reserved and gives back whatever lay there. */
+static void
+blank(uint8_t *address, size_t size)
+{
+    if (size > 0) {
+        mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+             0);
+    }
+}
+
+static window_t *
+window_new(const ring_t *ring)
+{
+    window_t *self = calloc(1, sizeof *self + ring->block_count * sizeof self->spent[0]);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->base = mmap(NULL, ring_size(ring), PROT_READ, MAP_SHARED, ring->fd, 0);
+    if (self->base == MAP_FAILED) {
+        free(self);
+        return NULL;
+    }
+    return self;
+}
+
+static uint8_t *
+window_slot(const ring_t *ring, const window_t *window, size_t slot)
+{
+    return window->base + slot * ring->block_size;
+}
+
+static void
+window_free_if_unused(const ring_t *ring, window_t *self)
+{
+    if (self->retired && self->lent == 0) {
+        munmap(self->base, ring_size(ring));
+        free(self);
+    }
+}
+
+/* Nothing more is lent from the window; only what Python holds of it stays. */
+static void
+window_retire(const ring_t *ring, window_t *self)
+{
+    self->retired = true;
+    for (size_t slot = 0; self->lent > 0 && slot < ring->block_count; slot++) {
+        const lending_t *lending = ring->lendings[slot];
+        if (!self->spent[slot] && (lending == NULL || lending->window != self)) {
+            blank(window_slot(ring, self, slot), ring->block_size);
+        }
+    }
+    window_free_if_unused(ring, self);
+}
+
+static int
+evict(ring_t *self, lending_t *lending)
+{
+    window_t *window = lending->window;
+    uint8_t *place = window_slot(self, window, lending->slot);
+    size_t size = whole_pages(lending->block.size);
+    uint8_t *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED) {
+        return -1;
+    }
+    memcpy(copy, lending->block.bytes, lending->block.size);
+    if (mprotect(copy, size, PROT_READ) < 0 ||
+        mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == MAP_FAILED) {
+        int error = errno;
+        munmap(copy, size);
+        errno = error;
+        return -1;
+    }
+    blank(place + size, self->block_size - size);
+    window->spent[lending->slot] = true;
+    lending->evicted = true;
+    self->evicted++;
+    self->lendings[lending->slot] = NULL;
+    release_block(self, lending->slot);
+    return 0;
+}
+
+static void
+ring_drop_reference_locked(ring_t *self)
+{
+    bool last = --self->references == 0;
+    pthread_mutex_unlock(&self->lock);
+    if (last) {
+        pthread_mutex_destroy(&self->lock);
+        free(self);
+    }
+}
+
+static void
+lending_release(block_t *block)
+{
+    lending_t *self = (lending_t *)block;
+    ring_t *ring = self->ring;
+    window_t *window = self->window;
+    uint8_t *place = window_slot(ring, window, self->slot);
+    pthread_mutex_lock(&ring->lock);
+    if (self->evicted) {
+        ring->evicted--;
+        blank(place, whole_pages(block->size));
+    } else {
+        ring->lendings[self->slot] = NULL;
+        if (ring->fd >= 0) {
+            release_block(ring, self->slot);
+        }
+        if (window->retired) {
+            blank(place, ring->block_size);
+        }
+    }
+    window->lent--;
+    window_free_if_unused(ring, window);
+    free(self);
+    ring_drop_reference_locked(ring);
+}
+
+static void
+ring_close(ring_t *self)
+{
+    pthread_mutex_lock(&self->lock);
+    for (size_t slot = 0; slot < self->block_count; slot++) {
+        if (self->lendings[slot] != NULL) {
+            /* A mapping of the ring would keep the kernel's socket alive. Where there is no memory
+             * for the copy it does so until the block is released, with its filter shut. */
+            (void)evict(self, self->lendings[slot]);
+        }
+    }
+    if (self->window != NULL) {
+        window_retire(self, self->window);
+    }
+    if (self->headers != NULL) {
+        munmap(self->headers, ring_size(self));
+    }
+    self->fd = -1;
+    ring_drop_reference_locked(self);
+}
+
+static int
+ring_request(const ring_t *self, int64_t latency_ns)
+{
+    /* The kernel would take all memory there is before it said no. */
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (self->block_count > memory / 2 / self->block_size) {
+        errno = ENOMEM;
+        return -1;
+    }
+    const struct tpacket_req3 request = {
+        .tp_block_size = (unsigned)self->block_size,
+        .tp_block_nr = (unsigned)self->block_count,
+        .tp_frame_size = TPACKET_ALIGNMENT << 7,
+        .tp_frame_nr = (unsigned)(ring_size(self) / (TPACKET_ALIGNMENT << 7)),
+        .tp_retire_blk_tov = (unsigned)(latency_ns / NANOSECONDS_PER_MILLISECOND),
+    };
+    return setsockopt(self->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request);
+}
+
+static ring_t *
+ring_new(int fd, const channel_options_t *options, failure_t *failure)
+{
+    size_t block_size = SMALLEST_BLOCK;
+    while (block_size < LARGEST_BLOCK && block_size * USUAL_BLOCKS < options->buffer_size) {
+        block_size *= 2;
+    }
+    uint64_t block_count = (options->buffer_size + block_size - 1) / block_size;
+    if (block_count > UINT32_MAX) {
+        errno = ENOMEM;
+        linux_fail(failure, "setsockopt(PACKET_RX_RING)");
+        return NULL;
+    }
+    ring_t *self = calloc(1, sizeof *self + block_count * sizeof self->lendings[0]);
+    if (self == NULL || pthread_mutex_init(&self->lock, NULL) != 0) {
+        free(self);
+        errno = ENOMEM;
+        linux_fail(failure, "malloc");
+        return NULL;
+    }
+    self->references = 1;
+    self->fd = fd;
+    self->block_size = block_size;
+    self->block_count = (size_t)block_count;
+    if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &(int){TPACKET_V3}, sizeof(int)) < 0) {
+        linux_fail(failure, "setsockopt(PACKET_VERSION)");
+        goto failed;
+    }
+    if (ring_request(self, options->latency_ns) < 0) {
+        linux_fail(failure, "setsockopt(PACKET_RX_RING)");
+        goto failed;
+    }
+    self->headers = mmap(NULL, ring_size(self), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (self->headers == MAP_FAILED) {
+        self->headers = NULL;
+        linux_fail(failure, "mmap");
+        goto failed;
+    }
+    self->window = window_new(self);
+    if (self->window == NULL) {
+        linux_fail(failure, "mmap");
+        goto failed;
+    }
+    return self;
+
+failed:
+    ring_close(self);
+    return NULL;
+}
+
+static record_t
+describe(const uint8_t *block, const struct tpacket3_hdr *packet)
+{
+    const uint8_t *start = (const uint8_t *)packet;
+    const uint8_t *data = start + packet->tp_net;
+    record_t record = packet_record(
+        (const struct sockaddr_ll *)(start + (size_t)TPACKET_ALIGN((int)sizeof *packet)), data,
+        packet->tp_snaplen, packet->tp_len, packet->tp_sec, packet->tp_nsec);
+    record.offset = (uint64_t)(data - block);
+    return record;
+}
+
+static const struct tpacket3_hdr *
+first_packet(const ring_t *self, const uint8_t *block, size_t slot)
+{
+    return (const struct tpacket3_hdr *)(block + block_header(self, slot)->offset_to_first_pkt);
+}
+
+static const struct tpacket3_hdr *
+packet_behind(const struct tpacket3_hdr *packet)
+{
+    return (const struct tpacket3_hdr *)((const uint8_t *)packet + packet->tp_next_offset);
+}
+
+static block_t *
+copy_block(const ring_t *self, size_t slot)
+{
+    const struct tpacket_hdr_v1 *header = block_header(self, slot);
+    const uint8_t *bytes = self->headers + slot * self->block_size;
+    block_t *block = block_new(header->blk_len, header->num_pkts);
+    if (block == NULL) {
+        return NULL;
+    }
+    const struct tpacket3_hdr *packet = first_packet(self, bytes, slot);
+    for (uint32_t i = 0; i < header->num_pkts; i++) {
+        record_t record = describe(bytes, packet);
+        block_append(block, bytes + record.offset, record.length, record);
+        packet = packet_behind(packet);
+    }
+    return block;
+}
+
+static block_t *
+lend_block(ring_t *self, size_t slot)
+{
+    const struct tpacket_hdr_v1 *header = block_header(self, slot);
+    uint32_t count = header->num_pkts;
+    lending_t *lending = malloc(sizeof *lending + count * sizeof lending->records[0]);
+    if (lending == NULL) {
+        return NULL;
+    }
+    const uint8_t *bytes = window_slot(self, self->window, slot);
+    lending->block = (block_t){
+        .bytes = bytes,
+        .size = header->blk_len,
+        .records = lending->records,
+        .count = count,
+        .release = lending_release,
+    };
+    const struct tpacket3_hdr *packet = first_packet(self, bytes, slot);
+    for (uint32_t i = 0; i < count; i++) {
+        lending->records[i] = describe(bytes, packet);
+        block_count(&lending->block, &lending->records[i]);
+        packet = packet_behind(packet);
+    }
+    lending->ring = self;
+    lending->window = self->window;
+    lending->slot = slot;
+    lending->evicted = false;
+    self->lendings[slot] = lending;
+    self->window->lent++;
+    self->references++;
+    return &lending->block;
+}
+
+static bool
+can_lend(ring_t *self, size_t slot)
+{
+    if (block_header(self, slot)->blk_len < SMALLEST_LENT || self->evicted >= MOST_EVICTED) {
+        return false;
+    }
+    if (self->window->spent[slot]) {
+        window_t *fresh = window_new(self);
+        if (fresh == NULL) {
+            return false;
+        }
+        window_t *old = self->window;
+        self->window = fresh;
+        window_retire(self, old);
+    }
+    return true;
+}
+
+/* RECEIVE_BLOCK, RECEIVE_FAILED, or RECEIVE_TIMED_OUT if no block is ready. */
+static enum receive_outcome
+take_block(ring_t *self, block_t **block, failure_t *failure)
+{
+    while (acquire_block(self, self->next)) {
+        size_t slot = self->next;
+        pthread_mutex_lock(&self->lock);
+        /* At most a quarter of the ring is lent out; the rest is always the kernel's to fill. */
+        lending_t *oldest =
+            self->lendings[(slot + self->block_count - self->block_count / 4) % self->block_count];
+        if (oldest != NULL && evict(self, oldest) < 0) {
+            linux_fail(failure, "mremap");
+            pthread_mutex_unlock(&self->lock);
+            return RECEIVE_FAILED;
+        }
+        bool empty = block_header(self, slot)->num_pkts == 0;
+        bool lend = !empty && can_lend(self, slot);
+        *block = empty ? NULL : lend ? lend_block(self, slot) : copy_block(self, slot);
+        if (!empty && *block == NULL) {
+            errno = ENOMEM;
+            linux_fail(failure, "malloc");
+            pthread_mutex_unlock(&self->lock);
+            return RECEIVE_FAILED;
+        }
+        if (!lend) {
+            release_block(self, slot);
+        }
+        self->next = (slot + 1) % self->block_count;
+        pthread_mutex_unlock(&self->lock);
+        if (!empty) {
+            return RECEIVE_BLOCK;
+        }
+    }
+    return RECEIVE_TIMED_OUT;
+}
+
+/* Whether datagrams lie in a block that the kernel has not handed over yet. */
+static bool
+has_unfinished_block(const ring_t *self)
+{
+    const struct tpacket_hdr_v1 *header = block_header(self, self->next);
+    return __atomic_load_n(&header->num_pkts, __ATOMIC_ACQUIRE) > 0;
+}
+
+static enum receive_outcome
+packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failure_t *failure)
+{
+    packet_t *self = (packet_t *)channel;
+    for (;;) {
+        enum receive_outcome outcome = take_block(self->ring, block, failure);
+        if (outcome != RECEIVE_TIMED_OUT) {
+            return outcome;
+        }
+        /* R14: the kernel still retires the last block, after the latency. */
+        if (self->ended_by.call != NULL && !has_unfinished_block(self->ring)) {
+            *failure = self->ended_by;
+            return RECEIVE_FAILED;
+        }
+        outcome = packet_wait(self, deadline_ns);
+        if (outcome != RECEIVE_BLOCK) {
+            return outcome;
+        }
+    }
+}
+
+static channel_t *
+packet_ring_open(const channel_options_t *options, failure_t *failure)
+{
+    packet_t *self = packet_open(&packet_ring_backend, options, failure);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->ring = ring_new(self->fd, options, failure);
+    if (self->ring == NULL) {
+        packet_close(self);
+        return NULL;
+    }
+    self->channel.buffer_size = ring_size(self->ring);
+    return &self->channel;
+}
+
+static void
+packet_ring_close(channel_t *channel)
+{
+    packet_t *self = (packet_t *)channel;
+    ring_close(self->ring);
+    packet_close(self);
+}
+
+const backend_t packet_ring_backend = {
+    .name = "packet-ring",
+    .open = packet_ring_open,
+    .bind = packet_bind,
+    .control = packet_control,
+    .receive = packet_ring_receive,
+    .wake = packet_wake,
+    .dropped = packet_dropped,
+    .descriptor = packet_descriptor,
+    .close = packet_ring_close,
+};

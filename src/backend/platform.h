@@ -1,0 +1,58 @@
+/* What the floors above need of the operating system apart from sockets that capture. */
+#ifndef WINSOCKCTL_PLATFORM_H
+#define WINSOCKCTL_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/failure.h"
+
+/* Monotonic. */
+int64_t platform_now_ns(void);
+
+/* The number that errno would have for a Winsock error; 0 if there is none. */
+int platform_errno(int winsock_error);
+
+/* A waker stays set once it was set. Linux: an eventfd; Windows: an event. */
+typedef intptr_t waker_t;
+
+enum waker_outcome {
+    WAKER_SET,
+    WAKER_TIMED_OUT,
+    WAKER_INTERRUPTED,
+};
+
+int waker_open(waker_t *waker, failure_t *failure);
+void waker_set(waker_t waker);
+enum waker_outcome waker_wait(waker_t waker, int64_t deadline_ns);
+void waker_close(waker_t waker);
+
+#define PLATFORM_ADDRESS_TEXT 46 /* INET6_ADDRSTRLEN */
+
+typedef struct {
+    char name[260]; /* UTF-8 */
+    char description[260];
+    uint32_t index;
+    bool up;
+    bool loopback;
+    size_t address_count;
+    char (*addresses)[PLATFORM_ADDRESS_TEXT];
+} interface_t;
+
+/* The interfaces by ascending index; the caller gives them back with platform_interfaces_free. */
+int platform_interfaces(interface_t **list, size_t *count, failure_t *failure);
+void platform_interfaces_free(interface_t *list, size_t count);
+
+/* WSAIoctl on a socket that is not ours, or for a code that is not the backend's own (C1-C3, C8). */
+int platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
+                     void *output, size_t output_size, size_t *returned, failure_t *failure);
+
+/* write(2): bytes written, or -1 with the system's error; an interruption by a signal before the
+ * first byte is 0. */
+int64_t platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure);
+
+/* Cuts a regular file whose last `size` bytes are not wanted; anything else is left alone. */
+void platform_cut_tail(int descriptor, uint64_t size);
+
+#endif

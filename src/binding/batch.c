@@ -1,0 +1,301 @@
+/* Batch: the datagrams of one block, as read-only views onto its bytes.
+ *
+ * The Batch itself is the exporter of every view: a view holds the Batch, and the Batch holds the
+ * block. PyMemoryView_FromObject asks for no particular part, so view_of() says in `exporting`
+ * which one is meant before it calls; both happen under the GIL without a switch in between.
+ */
+#include "binding/binding.h"
+
+enum export {
+    EXPORT_BUFFER,
+    EXPORT_DATAGRAM,
+    EXPORT_RECORDS,
+    EXPORT_TIMESTAMPS,
+    EXPORT_LENGTHS,
+};
+
+/* record_t in the struct syntax of PEP 3118. */
+#define RECORD_FORMAT                                                                              \
+    "T{=q:timestamp_ns:=Q:offset:=I:length:=I:original_length:=I:interface_index:=H:flags:"        \
+    "=B:direction:=B:version:}"
+_Static_assert(sizeof(record_t) == 32, "RECORD_FORMAT describes 32 bytes");
+
+static void
+no_release(block_t *block)
+{
+    (void)block;
+}
+
+static block_t no_datagrams = {.bytes = (const uint8_t *)"", .release = no_release};
+
+Batch *
+batch_new(module_state_t *state)
+{
+    Batch *self = PyObject_New(Batch, state->batch_type);
+    if (self != NULL) {
+        self->block = &no_datagrams;
+        self->weak_references = NULL;
+        self->exporting = EXPORT_BUFFER;
+        self->exporting_index = 0;
+    }
+    return self;
+}
+
+void
+batch_adopt(Batch *self, block_t *block)
+{
+    self->block = block;
+}
+
+static void
+batch_dealloc(Batch *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (self->weak_references != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    self->block->release(self->block);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+view_of(Batch *self, enum export part, Py_ssize_t index)
+{
+    self->exporting = part;
+    self->exporting_index = index;
+    PyObject *view = PyMemoryView_FromObject((PyObject *)self);
+    self->exporting = EXPORT_BUFFER;
+    return view;
+}
+
+PyObject *
+batch_view(Batch *self, Py_ssize_t index)
+{
+    return view_of(self, EXPORT_DATAGRAM, index);
+}
+
+static int
+export_bytes(Batch *self, Py_buffer *view, const uint8_t *bytes, size_t size, int flags)
+{
+    return PyBuffer_FillInfo(view, (PyObject *)self, (void *)bytes, (Py_ssize_t)size, 1, flags);
+}
+
+/* A column of the table of records, or the table itself. Only view_of() asks for these, and it
+ * takes every kind of buffer (PyBUF_FULL_RO). */
+static int
+export_column(Batch *self, Py_buffer *view, size_t offset, Py_ssize_t item_size, const char *format)
+{
+    static Py_ssize_t stride = sizeof(record_t);
+    *view = (Py_buffer){
+        .buf = (uint8_t *)self->block->records + (self->block->count > 0 ? offset : 0),
+        .obj = Py_NewRef(self),
+        .len = (Py_ssize_t)self->block->count * item_size,
+        .itemsize = item_size,
+        .readonly = 1,
+        .ndim = 1,
+        .format = (char *)format,
+        .shape = (Py_ssize_t *)&self->block->count,
+        .strides = &stride,
+    };
+    return 0;
+}
+
+static int
+batch_getbuffer(Batch *self, Py_buffer *view, int flags)
+{
+    const block_t *block = self->block;
+    switch (self->exporting) {
+    case EXPORT_DATAGRAM: {
+        const record_t *record = &block->records[self->exporting_index];
+        return export_bytes(self, view, block->bytes + record->offset, record->length, flags);
+    }
+    case EXPORT_RECORDS:
+        return export_column(self, view, 0, sizeof(record_t), RECORD_FORMAT);
+    case EXPORT_TIMESTAMPS:
+        return export_column(self, view, offsetof(record_t, timestamp_ns), sizeof(int64_t), "q");
+    case EXPORT_LENGTHS:
+        return export_column(self, view, offsetof(record_t, length), sizeof(uint32_t), "I");
+    default:
+        return export_bytes(self, view, block->bytes, block->size, flags);
+    }
+}
+
+/* -1 with an IndexError if there is no datagram at the absolute index. */
+static Py_ssize_t
+check_index(const Batch *self, Py_ssize_t index)
+{
+    if (index < 0 || index >= batch_length(self)) {
+        PyErr_Format(PyExc_IndexError, "index out of range: the batch has %zd datagrams",
+                     batch_length(self));
+        return -1;
+    }
+    return index;
+}
+
+static PyObject *
+batch_item(Batch *self, Py_ssize_t index)
+{
+    return check_index(self, index) < 0 ? NULL : batch_view(self, index);
+}
+
+static PyObject *
+batch_slice(Batch *self, PyObject *slice)
+{
+    Py_ssize_t start, stop, step;
+    if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
+        return NULL;
+    }
+    Py_ssize_t count = PySlice_AdjustIndices(batch_length(self), &start, &stop, step);
+    PyObject *list = PyList_New(count);
+    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+        PyObject *view = batch_view(self, start + i * step);
+        if (view == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, view);
+    }
+    return list;
+}
+
+/* The index of a subscript, negative ones counted from the end; -1 with an exception. */
+static Py_ssize_t
+batch_index(Batch *self, PyObject *key)
+{
+    Py_ssize_t index = PyNumber_AsSsize_t(key, PyExc_IndexError);
+    if (index == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    return check_index(self, index < 0 ? index + batch_length(self) : index);
+}
+
+static PyObject *
+batch_subscript(Batch *self, PyObject *key)
+{
+    if (PySlice_Check(key)) {
+        return batch_slice(self, key);
+    }
+    Py_ssize_t index = batch_index(self, key);
+    return index < 0 ? NULL : batch_view(self, index);
+}
+
+static PyObject *
+batch_iter(Batch *self)
+{
+    return batch_iterator_new(state_of((PyObject *)self), self, false);
+}
+
+PyDoc_STRVAR(datagram_doc,
+             "datagram($self, index, /)\n--\n\n"
+             "Return the ``Datagram`` at an index; negative ones count from the end.\n\n"
+             "Raises:\n    IndexError: if there is no such datagram.");
+
+static PyObject *
+batch_datagram(Batch *self, PyObject *key)
+{
+    Py_ssize_t index = batch_index(self, key);
+    return index < 0 ? NULL : datagram_new(state_of((PyObject *)self), self, index);
+}
+
+PyDoc_STRVAR(datagrams_doc, "datagrams($self, /)\n--\n\n"
+                            "Iterate over the ``Datagram`` records.");
+
+static PyObject *
+batch_datagrams(Batch *self, PyObject *Py_UNUSED(ignored))
+{
+    return batch_iterator_new(state_of((PyObject *)self), self, true);
+}
+
+static PyObject *
+batch_get_buffer(Batch *self, void *Py_UNUSED(closure))
+{
+    return view_of(self, EXPORT_BUFFER, 0);
+}
+
+static PyObject *
+batch_get_records(Batch *self, void *Py_UNUSED(closure))
+{
+    return view_of(self, EXPORT_RECORDS, 0);
+}
+
+static PyObject *
+batch_get_timestamps(Batch *self, void *Py_UNUSED(closure))
+{
+    return view_of(self, EXPORT_TIMESTAMPS, 0);
+}
+
+static PyObject *
+batch_get_lengths(Batch *self, void *Py_UNUSED(closure))
+{
+    return view_of(self, EXPORT_LENGTHS, 0);
+}
+
+static PyObject *
+batch_repr(Batch *self)
+{
+    return PyUnicode_FromFormat("<Batch of %zd datagrams, %llu bytes>", batch_length(self),
+                                (unsigned long long)self->block->datagram_bytes);
+}
+
+static PyMethodDef batch_methods[] = {
+    {"datagram", (PyCFunction)batch_datagram, METH_O, datagram_doc},
+    {"datagrams", (PyCFunction)batch_datagrams, METH_NOARGS, datagrams_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef batch_getset[] = {
+    {"buffer", (getter)batch_get_buffer, NULL,
+     "All bytes of the block, a read-only memoryview; ``records`` tells where each datagram lies.\n"
+     "Bytes between datagrams mean nothing.",
+     NULL},
+    {"records", (getter)batch_get_records, NULL,
+     "One record a datagram, a read-only memoryview of shape (len,) whose items are structs of 32\n"
+     "bytes; ``numpy.asarray`` makes it a structured array without copying. Fields:\n"
+     "timestamp_ns (int64, since 1970 UTC), offset (uint64, of the IP header in ``buffer``),\n"
+     "length and original_length (uint32, bytes), interface_index (uint32), flags (uint16,\n"
+     "1 = truncated), direction (uint8, a ``Direction``), version (uint8, 4 or 6).",
+     NULL},
+    {"timestamps_ns", (getter)batch_get_timestamps, NULL,
+     "When each datagram came, nanoseconds since 1970 UTC: a memoryview of int64, shape (len,).",
+     NULL},
+    {"lengths", (getter)batch_get_lengths, NULL,
+     "Captured bytes of each datagram: a memoryview of uint32, shape (len,).", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef batch_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Batch, weak_references), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(batch_doc,
+             "Datagrams that were received together: a sequence of read-only memoryviews.\n"
+             "\n"
+             "Each view begins with the IP header and lies directly on the received bytes. Views\n"
+             "and everything made from them stay valid for as long as they are held (contract\n"
+             "R11); the memory of the batch goes back when the last of them goes.");
+
+static PyType_Slot batch_slots[] = {
+    {Py_tp_doc, (void *)batch_doc},
+    {Py_tp_dealloc, batch_dealloc},
+    {Py_tp_repr, batch_repr},
+    {Py_tp_iter, batch_iter},
+    {Py_tp_methods, batch_methods},
+    {Py_tp_getset, batch_getset},
+    {Py_tp_members, batch_members},
+    {Py_sq_length, batch_length},
+    {Py_sq_item, batch_item},
+    {Py_mp_length, batch_length},
+    {Py_mp_subscript, batch_subscript},
+    {Py_bf_getbuffer, batch_getbuffer},
+    {0, NULL},
+};
+
+PyType_Spec batch_spec = {
+    .name = "winsockctl.Batch",
+    .basicsize = sizeof(Batch),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_SEQUENCE,
+    .slots = batch_slots,
+};

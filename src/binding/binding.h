@@ -1,0 +1,115 @@
+/* The floor that knows Python: the module's state and its types, one a file. */
+#ifndef WINSOCKCTL_BINDING_H
+#define WINSOCKCTL_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#include "backend/backend.h"
+#include "backend/platform.h"
+
+struct RawSocket;
+
+/* module_traverse and module_clear mirror this struct line for line. */
+typedef struct {
+    PyTypeObject *batch_type;
+    PyTypeObject *batch_iterator_type;
+    PyTypeObject *datagram_type;
+    PyTypeObject *raw_socket_type;
+    PyTypeObject *savefile_writer_type;
+    PyObject *winsock_error;
+    PyObject *winsock_permission_error;
+    PyObject *winsock_interrupted_error;
+    PyObject *direction; /* the IntEnum */
+    PyObject *directions; /* a tuple of its members by enum direction */
+    PyObject *family_ipv4; /* socket.AF_INET */
+    PyObject *family_ipv6; /* socket.AF_INET6 */
+    PyObject *family_any;  /* socket.AF_UNSPEC */
+    struct RawSocket *open_sockets; /* borrowed: the list of those that have a descriptor */
+} module_state_t;
+
+static inline module_state_t *
+state_of_module(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+/* The types are final, so an instance's type is the one that the module made. */
+static inline module_state_t *
+state_of(PyObject *instance)
+{
+    return PyType_GetModuleState(Py_TYPE(instance));
+}
+
+extern PyType_Spec batch_spec;
+extern PyType_Spec batch_iterator_spec;
+extern PyType_Spec datagram_spec;
+extern PyType_Spec raw_socket_spec;
+extern PyType_Spec savefile_writer_spec;
+
+/* errors.c */
+int errors_add(PyObject *module, module_state_t *state);
+PyObject *raise_failure(module_state_t *state, const failure_t *failure); /* always NULL */
+
+/* batch.c: a Batch owns its block. batch_new gives one over no datagrams; a receive makes it
+ * first, so that no block can be lost for want of memory. */
+typedef struct {
+    PyObject_HEAD
+    block_t *block;
+    PyObject *weak_references;
+    int exporting; /* enum export of batch.c */
+    Py_ssize_t exporting_index;
+} Batch;
+
+Batch *batch_new(module_state_t *state);
+void batch_adopt(Batch *self, block_t *block);
+PyObject *batch_view(Batch *self, Py_ssize_t index);
+static inline Py_ssize_t
+batch_length(const Batch *self)
+{
+    return (Py_ssize_t)self->block->count;
+}
+
+/* batch_iterator.c: of views or, with datagrams, of Datagram objects. */
+PyObject *batch_iterator_new(module_state_t *state, Batch *batch, bool datagrams);
+
+/* datagram.c */
+typedef struct {
+    PyObject_HEAD
+    Batch *batch;
+    Py_ssize_t index;
+} Datagram;
+
+PyObject *datagram_new(module_state_t *state, Batch *batch, Py_ssize_t index);
+static inline const record_t *
+datagram_record(const Datagram *self)
+{
+    return &self->batch->block->records[self->index];
+}
+
+/* replay_source.c: what RawSocket.replay was given. Blocks that open() did not take are freed. */
+int replay_source_fill(replay_source_t *source, module_state_t *state, PyObject *datagrams,
+                       PyObject *faults, uint32_t snaplen, Py_ssize_t batch_size);
+void replay_source_clear(replay_source_t *source);
+
+/* raw_socket.c */
+struct RawSocket *raw_socket_find(module_state_t *state, intptr_t descriptor); /* borrowed */
+/* Without the GIL. */
+int raw_socket_control(struct RawSocket *self, uint32_t code, const void *input, size_t input_size,
+                       void *output, size_t output_size, size_t *returned, failure_t *failure);
+
+/* control.c: WSAIoctl on one of our sockets or, where own is NULL, on any descriptor. */
+PyObject *control_run(module_state_t *state, struct RawSocket *own, intptr_t descriptor,
+                      PyObject *arguments);
+PyObject *control_function(PyObject *module, PyObject *arguments);
+
+/* options.c: arguments that several types take. */
+int parse_snaplen(PyObject *object, void *snaplen);     /* uint32_t; None is UINT32_MAX */
+int parse_deadline(PyObject *timeout, int64_t *deadline_ns); /* seconds; None is INT64_MAX */
+int parse_family(module_state_t *state, PyObject *object, enum ip_family *family);
+
+/* interfaces.c */
+PyObject *interfaces_function(PyObject *module, PyObject *ignored);
+
+#endif

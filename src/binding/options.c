@@ -1,0 +1,79 @@
+/* Arguments that several types take, checked at once and with an error that says what is right. */
+#include "binding/binding.h"
+
+#include <math.h>
+
+#define NANOSECONDS_PER_SECOND 1e9
+
+int
+parse_snaplen(PyObject *object, void *snaplen)
+{
+    if (object == Py_None) {
+        *(uint32_t *)snaplen = UINT32_MAX;
+        return 1;
+    }
+    long long value = PyLong_AsLongLong(object);
+    if (value == -1 && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        return 0;
+    }
+    if (value < 1 || value >= UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError,
+                        "snaplen must be at least 1 byte and below 2**32 - 1; None keeps whole "
+                        "datagrams");
+        return 0;
+    }
+    *(uint32_t *)snaplen = (uint32_t)value;
+    return 1;
+}
+
+int
+parse_deadline(PyObject *timeout, int64_t *deadline_ns)
+{
+    if (timeout == Py_None) {
+        *deadline_ns = INT64_MAX;
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (isnan(seconds) || seconds < 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "timeout must be 0 seconds or more; None waits for ever");
+        return -1;
+    }
+    int64_t now = platform_now_ns();
+    double rest = (double)(INT64_MAX - now) / 2;
+    *deadline_ns = seconds * NANOSECONDS_PER_SECOND >= rest
+                       ? INT64_MAX
+                       : now + (int64_t)(seconds * NANOSECONDS_PER_SECOND);
+    return 0;
+}
+
+int
+parse_family(module_state_t *state, PyObject *object, enum ip_family *family)
+{
+    const struct {
+        PyObject *object;
+        enum ip_family family;
+    } families[] = {
+        {state->family_ipv4, FAMILY_IPV4},
+        {state->family_ipv6, FAMILY_IPV6},
+        {state->family_any, FAMILY_ANY},
+    };
+    if (!PyLong_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "family must be an int, not %.100s",
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        int equal = PyObject_RichCompareBool(object, families[i].object, Py_EQ);
+        if (equal != 0) {
+            *family = families[i].family;
+            return equal < 0 ? -1 : 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "family must be socket.AF_INET, AF_INET6, or AF_UNSPEC for both, not %S", object);
+    return -1;
+}

@@ -1,0 +1,685 @@
+/* RawSocket: the three calls by hand, over whichever backend.
+ *
+ * receive_lock is held by the thread that is inside the backend's receive(), control_lock by the
+ * one inside bind(), control() or dropped(); both without the GIL. `channel` may be used under
+ * either lock; close() takes both and sets it to NULL. All other members need the GIL.
+ */
+#include "binding/binding.h"
+
+#include "core/winsock_errors.h"
+
+#define SMALLEST_BUFFER (1 << 20) /* bytes */
+#define SHORTEST_LATENCY 0.001    /* seconds; the kernel counts milliseconds */
+#define LONGEST_LATENCY 60.0
+#define NANOSECONDS_PER_SECOND 1e9
+#define NANOSECONDS_PER_MICROSECOND 1000
+
+typedef struct RawSocket {
+    PyObject_HEAD
+    channel_t *channel;
+    PyThread_type_lock receive_lock;
+    PyThread_type_lock control_lock;
+    const backend_t *backend;
+    enum ip_family family;
+    uint64_t buffer_size;
+    intptr_t descriptor; /* -1 when closed, and where there is none */
+    uint32_t mode;
+    bool closing;
+    bool ended;
+    uint64_t received;
+    uint64_t truncated;
+    uint64_t bytes;
+    int64_t dropped; /* as of the last time that the backend was asked */
+    struct RawSocket *next_open;
+    PyObject *weak_references;
+} RawSocket;
+
+static void
+add_to_open(module_state_t *state, RawSocket *self)
+{
+    self->next_open = state->open_sockets;
+    state->open_sockets = self;
+}
+
+static void
+remove_from_open(module_state_t *state, RawSocket *self)
+{
+    RawSocket **place = &state->open_sockets;
+    while (*place != NULL && *place != self) {
+        place = &(*place)->next_open;
+    }
+    if (*place != NULL) {
+        *place = self->next_open;
+    }
+}
+
+RawSocket *
+raw_socket_find(module_state_t *state, intptr_t descriptor)
+{
+    RawSocket *self = state->open_sockets;
+    while (self != NULL && (descriptor < 0 || self->descriptor != descriptor)) {
+        self = self->next_open;
+    }
+    return self;
+}
+
+static bool
+is_refusal(const failure_t *failure)
+{
+    return failure->code == WINSOCK_WSAENOBUFS || failure->code == WINSOCK_WSAENOPROTOOPT ||
+           failure->code == WINSOCK_WSAEOPNOTSUPP;
+}
+
+/* The best backend that the system does not refuse, or the one that is named. */
+static channel_t *
+open_channel(const channel_options_t *options, const char *name, failure_t *failure)
+{
+    for (const backend_t *const *backend = platform_backends; *backend != NULL; backend++) {
+        bool wanted = name != NULL ? strcmp((*backend)->name, name) == 0
+                                   : *backend != &replay_backend;
+        if (!wanted) {
+            continue;
+        }
+        channel_t *channel = (*backend)->open(options, failure);
+        if (channel != NULL || name != NULL || !is_refusal(failure)) {
+            return channel;
+        }
+    }
+    return NULL;
+}
+
+static void
+free_locks(RawSocket *self)
+{
+    if (self->receive_lock != NULL) {
+        PyThread_free_lock(self->receive_lock);
+    }
+    if (self->control_lock != NULL) {
+        PyThread_free_lock(self->control_lock);
+    }
+}
+
+static PyObject *
+raw_socket_open(PyTypeObject *type, const channel_options_t *options, const char *backend)
+{
+    module_state_t *state = PyType_GetModuleState(type);
+    RawSocket *self = (RawSocket *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->closing = true;
+    self->descriptor = -1;
+    self->receive_lock = PyThread_allocate_lock();
+    self->control_lock = PyThread_allocate_lock();
+    if (self->receive_lock == NULL || self->control_lock == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    failure_t failure;
+    Py_BEGIN_ALLOW_THREADS
+    self->channel = open_channel(options, backend, &failure);
+    Py_END_ALLOW_THREADS
+    if (self->channel == NULL) {
+        Py_DECREF(self);
+        return raise_failure(state, &failure);
+    }
+    self->closing = false;
+    self->backend = self->channel->backend;
+    self->family = self->channel->family;
+    self->buffer_size = self->channel->buffer_size;
+    self->descriptor = self->backend->descriptor(self->channel);
+    add_to_open(state, self);
+    return (PyObject *)self;
+}
+
+static int
+parse_backend(PyObject *object, const char **name)
+{
+    if (object == Py_None) {
+        *name = NULL;
+        return 0;
+    }
+    if (!PyUnicode_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "backend must be a str or None, not %.100s",
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    *name = PyUnicode_AsUTF8(object);
+    if (*name == NULL) {
+        return -1;
+    }
+    for (const backend_t *const *backend = platform_backends; *backend != NULL; backend++) {
+        if (*backend != &replay_backend && strcmp((*backend)->name, *name) == 0) {
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "there is no capture backend %R here: winsockctl.backends() lists them", object);
+    return -1;
+}
+
+static int
+parse_protocol(PyObject *object, int *protocol)
+{
+    if (object == Py_None) {
+        *protocol = -1;
+        return 0;
+    }
+    long value = PyLong_AsLong(object);
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (value < 0 || value > 255) {
+        PyErr_SetString(PyExc_ValueError, "protocol must be a number from 0 to 255, or None");
+        return -1;
+    }
+    *protocol = (int)value;
+    return 0;
+}
+
+static int
+check_sizes(long long buffer_size, double latency, channel_options_t *options)
+{
+    if (buffer_size < SMALLEST_BUFFER) {
+        PyErr_Format(PyExc_ValueError, "buffer_size must be at least %d bytes", SMALLEST_BUFFER);
+        return -1;
+    }
+    if (!(latency >= SHORTEST_LATENCY && latency <= LONGEST_LATENCY)) {
+        PyErr_SetString(PyExc_ValueError, "latency must be 0.001 to 60 seconds");
+        return -1;
+    }
+    options->buffer_size = (uint64_t)buffer_size;
+    options->latency_ns = (int64_t)(latency * NANOSECONDS_PER_SECOND);
+    return 0;
+}
+
+static PyObject *
+raw_socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"family",  "protocol", "buffer_size", "snaplen",
+                            "latency", "backend",  NULL};
+    PyObject *family, *protocol = Py_None, *backend = Py_None;
+    long long buffer_size = 64LL << 20;
+    double latency = 0.01;
+    const char *backend_name;
+    channel_options_t options = {.snaplen = UINT32_MAX};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$LO&dO:RawSocket", names, &family, &protocol,
+                                     &buffer_size, parse_snaplen, &options.snaplen, &latency,
+                                     &backend) ||
+        parse_family(PyType_GetModuleState(type), family, &options.family) < 0 ||
+        parse_protocol(protocol, &options.protocol) < 0 ||
+        check_sizes(buffer_size, latency, &options) < 0 ||
+        parse_backend(backend, &backend_name) < 0) {
+        return NULL;
+    }
+    return raw_socket_open(type, &options, backend_name);
+}
+
+PyDoc_STRVAR(
+    replay_doc,
+    "replay($type, datagrams, *, family=0, snaplen=None, batch_size=1024, wait=False,\n"
+    "       faults=None)\n--\n\n"
+    "Return a socket that receives datagrams from memory: the same calls, without privilege.\n"
+    "\n"
+    "Like any other it must be bound (to any address or name) and turned on.\n"
+    "\n"
+    "Args:\n"
+    "    datagrams: bytes-like objects, ``Datagram`` objects, or tuples ``(data, timestamp_ns,\n"
+    "        direction, original_length)`` of which the last two may be left out. What is\n"
+    "        neither IPv4 nor IPv6 is passed over (contract R8).\n"
+    "    family: ``socket.AF_INET`` or ``AF_INET6`` passes over the other one.\n"
+    "    snaplen: bytes to keep of each datagram; ``None`` keeps it whole.\n"
+    "    batch_size: datagrams in a batch, 1 to 65536.\n"
+    "    wait: after the last datagram, wait as on an idle interface instead of ending.\n"
+    "    faults: Winsock error numbers by the call that is to fail with them: 'socket', 'bind',\n"
+    "        'WSAIoctl', or 'receive' (behind the last datagram).\n"
+    "\n"
+    "Raises:\n"
+    "    TypeError, ValueError: for an argument of the wrong type or out of range.\n"
+    "    WinsockError: the fault of 'socket'.");
+
+static PyObject *
+raw_socket_replay(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"datagrams", "family", "snaplen", "batch_size",
+                            "wait",      "faults", NULL};
+    module_state_t *state = PyType_GetModuleState(type);
+    PyObject *datagrams, *family = state->family_any, *faults = Py_None;
+    Py_ssize_t batch_size = 1024;
+    int wait = 0;
+    replay_source_t source = {0};
+    channel_options_t options = {.snaplen = UINT32_MAX, .replay = &source};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO&npO:replay", names, &datagrams, &family,
+                                     parse_snaplen, &options.snaplen, &batch_size, &wait,
+                                     &faults) ||
+        parse_family(state, family, &options.family) < 0) {
+        return NULL;
+    }
+    source.wait = wait;
+    PyObject *self = NULL;
+    if (replay_source_fill(&source, state, datagrams, faults, options.snaplen, batch_size) == 0) {
+        self = raw_socket_open(type, &options, replay_backend.name);
+    }
+    if (self == NULL) {
+        replay_source_clear(&source);
+    }
+    return self;
+}
+
+static int
+fail_closed(const char *call, failure_t *failure)
+{
+    return fail(failure, call, WINSOCK_WSAENOTSOCK, "the socket is closed: open a new one");
+}
+
+/* Without the GIL, and with nobody inside the backend. */
+static void
+close_channel(RawSocket *self)
+{
+    self->dropped = self->backend->dropped(self->channel);
+    self->backend->close(self->channel);
+    self->channel = NULL;
+}
+
+PyDoc_STRVAR(close_doc,
+             "close($self, /)\n--\n\n"
+             "Close the socket: promiscuous mode ends, and every thread that waits in a receive\n"
+             "is woken (contract R15). Closing a closed socket does nothing.");
+
+static PyObject *
+raw_socket_close(RawSocket *self, PyObject *Py_UNUSED(ignored))
+{
+    if (!self->closing) {
+        self->closing = true;
+        self->descriptor = -1;
+        self->mode = MODE_OFF;
+        remove_from_open(state_of((PyObject *)self), self);
+        self->backend->wake(self->channel);
+        Py_BEGIN_ALLOW_THREADS
+        PyThread_acquire_lock(self->receive_lock, WAIT_LOCK);
+        PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+        close_channel(self);
+        PyThread_release_lock(self->control_lock);
+        PyThread_release_lock(self->receive_lock);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
+static void
+raw_socket_dealloc(RawSocket *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (self->weak_references != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    if (self->channel != NULL) {
+        remove_from_open(PyType_GetModuleState(type), self);
+        close_channel(self);
+    }
+    free_locks(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int
+parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep)
+{
+    *keep = NULL;
+    if (PyUnicode_Check(object)) {
+        *keep = PyUnicode_EncodeFSDefault(object);
+        if (*keep == NULL) {
+            return -1;
+        }
+        where->text = PyBytes_AS_STRING(*keep);
+        if (strlen(where->text) != (size_t)PyBytes_GET_SIZE(*keep)) {
+            PyErr_SetString(PyExc_ValueError, "an interface name has no null character");
+            return -1;
+        }
+        return 0;
+    }
+    if (!PyLong_Check(object)) {
+        PyErr_Format(PyExc_TypeError,
+                     "bind() takes an address, an interface name or an index, not %.100s",
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    int overflow;
+    long index = PyLong_AsLongAndOverflow(object, &overflow);
+    /* No interface has the index 0: what cannot be an index is looked for in vain. */
+    where->index = overflow || index < 0 || index > INT32_MAX ? 0 : (uint32_t)index;
+    return 0;
+}
+
+PyDoc_STRVAR(bind_doc,
+             "bind($self, interface, /)\n--\n\n"
+             "Bind the socket to one interface, told by a local address, a name or an index.\n"
+             "\n"
+             "Raises:\n"
+             "    WinsockError: WSAEINVAL for 0.0.0.0 or ::, an address of another family, or while\n"
+             "        the socket is capturing (contract R3, R13); WSAEADDRNOTAVAIL if no interface\n"
+             "        has that address, name or index; WSAENETDOWN if it is down.");
+
+static PyObject *
+raw_socket_bind(RawSocket *self, PyObject *interface)
+{
+    interface_choice_t where = {0};
+    PyObject *keep;
+    if (parse_interface(interface, &where, &keep) < 0) {
+        Py_XDECREF(keep);
+        return NULL;
+    }
+    failure_t failure;
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    result = self->channel == NULL ? fail_closed("bind", &failure)
+                                   : self->backend->bind(self->channel, &where, &failure);
+    PyThread_release_lock(self->control_lock);
+    Py_END_ALLOW_THREADS
+    Py_XDECREF(keep);
+    if (result < 0) {
+        return raise_failure(state_of((PyObject *)self), &failure);
+    }
+    Py_RETURN_NONE;
+}
+
+int
+raw_socket_control(RawSocket *self, uint32_t code, const void *input, size_t input_size,
+                   void *output, size_t output_size, size_t *returned, failure_t *failure)
+{
+    int result;
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    if (self->channel == NULL) {
+        result = fail_closed("WSAIoctl", failure);
+    } else {
+        result = self->backend->control(self->channel, code, input, input_size, output,
+                                        output_size, returned, failure);
+        self->mode = self->channel->rcvall.mode;
+    }
+    PyThread_release_lock(self->control_lock);
+    return result;
+}
+
+PyDoc_STRVAR(ioctl_doc,
+             "ioctl($self, code, in_buffer=b'', out_size=0, /)\n--\n\n"
+             "Issue a control code on the socket and return its output, as ``winsockctl.ioctl``.");
+
+static PyObject *
+raw_socket_ioctl(RawSocket *self, PyObject *arguments)
+{
+    return control_run(state_of((PyObject *)self), self, -1, arguments);
+}
+
+/* Without the GIL. A wait for another thread's receive() counts against the deadline. */
+static enum receive_outcome
+receive_block(RawSocket *self, int64_t deadline_ns, block_t **block, failure_t *failure)
+{
+    PY_TIMEOUT_T patience = -1; /* microseconds, for ever */
+    if (deadline_ns != INT64_MAX) {
+        int64_t rest = deadline_ns - platform_now_ns();
+        patience = rest > 0 ? rest / NANOSECONDS_PER_MICROSECOND : 0;
+    }
+    switch (PyThread_acquire_lock_timed(self->receive_lock, patience, 1)) {
+    case PY_LOCK_FAILURE:
+        return RECEIVE_TIMED_OUT;
+    case PY_LOCK_INTR:
+        return RECEIVE_INTERRUPTED;
+    case PY_LOCK_ACQUIRED:
+        break;
+    }
+    enum receive_outcome outcome = RECEIVE_WOKEN;
+    if (self->channel != NULL) {
+        outcome = self->backend->receive(self->channel, deadline_ns, block, failure);
+    }
+    PyThread_release_lock(self->receive_lock);
+    return outcome;
+}
+
+static void
+take_block(RawSocket *self, Batch *batch, block_t *block)
+{
+    batch_adopt(batch, block);
+    self->received += block->count;
+    self->truncated += block->truncated;
+    self->bytes += block->datagram_bytes;
+}
+
+/* Waits until there is something to tell: true with the batch filled or left empty, false with an
+ * exception. */
+static bool
+receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
+{
+    module_state_t *state = state_of((PyObject *)self);
+    failure_t failure;
+    if (self->closing) {
+        fail_closed("receive", &failure);
+        raise_failure(state, &failure);
+        return false;
+    }
+    for (;;) {
+        enum receive_outcome outcome;
+        block_t *block = NULL;
+        Py_BEGIN_ALLOW_THREADS
+        outcome = receive_block(self, deadline_ns, &block, &failure);
+        Py_END_ALLOW_THREADS
+        switch (outcome) {
+        case RECEIVE_BLOCK:
+            take_block(self, batch, block);
+            return true;
+        case RECEIVE_TIMED_OUT:
+            return true;
+        case RECEIVE_ENDED:
+            self->ended = true;
+            return true;
+        case RECEIVE_INTERRUPTED:
+            if (PyErr_CheckSignals() < 0) {
+                return false;
+            }
+            break;
+        case RECEIVE_WOKEN:
+            fail(&failure, "receive", WINSOCK_WSAEINTR, "the socket was closed meanwhile");
+            raise_failure(state, &failure);
+            return false;
+        case RECEIVE_FAILED:
+            raise_failure(state, &failure);
+            return false;
+        }
+    }
+}
+
+PyDoc_STRVAR(receive_doc,
+             "receive($self, /, timeout=None)\n--\n\n"
+             "Wait for datagrams and return them as a ``Batch``; an empty one if none came in time\n"
+             "or if there will be no more (``ended``).\n"
+             "\n"
+             "Args:\n"
+             "    timeout: seconds; ``None`` waits for ever, 0 does not wait.\n"
+             "\n"
+             "Raises:\n"
+             "    WinsockError: WSAENETDOWN when the interface went down or away, behind the last\n"
+             "        datagram (contract R14); WSAENOTSOCK if the socket is closed; WSAEINTR if\n"
+             "        another thread closes it meanwhile (R15).");
+
+static PyObject *
+raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    int64_t deadline_ns;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:receive", names, &timeout) ||
+        parse_deadline(timeout, &deadline_ns) < 0) {
+        return NULL;
+    }
+    Batch *batch = batch_new(state_of((PyObject *)self));
+    if (batch != NULL && !receive_into(self, batch, deadline_ns)) {
+        Py_CLEAR(batch);
+    }
+    return (PyObject *)batch;
+}
+
+PyDoc_STRVAR(statistics_doc,
+             "statistics($self, /)\n--\n\n"
+             "Return (received, dropped, truncated, bytes) since the socket was opened; dropped is\n"
+             "None where the system does not tell. A closed socket tells its last counts.");
+
+static PyObject *
+raw_socket_statistics(RawSocket *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    if (self->channel != NULL) {
+        self->dropped = self->backend->dropped(self->channel);
+    }
+    PyThread_release_lock(self->control_lock);
+    Py_END_ALLOW_THREADS
+    PyObject *dropped =
+        self->dropped < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(self->dropped);
+    return Py_BuildValue("(KNKK)", (unsigned long long)self->received, dropped,
+                         (unsigned long long)self->truncated, (unsigned long long)self->bytes);
+}
+
+PyDoc_STRVAR(fileno_doc,
+             "fileno($self, /)\n--\n\n"
+             "Return the socket's descriptor (Windows: handle); -1 when closed, and for a replay.");
+
+static PyObject *
+raw_socket_fileno(RawSocket *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLongLong((long long)self->descriptor);
+}
+
+static PyObject *
+raw_socket_enter(RawSocket *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self);
+}
+
+static PyObject *
+raw_socket_exit(RawSocket *self, PyObject *Py_UNUSED(arguments))
+{
+    return raw_socket_close(self, NULL);
+}
+
+static PyObject *
+raw_socket_get_backend(RawSocket *self, void *Py_UNUSED(closure))
+{
+    return PyUnicode_FromString(self->backend->name);
+}
+
+static PyObject *
+raw_socket_get_buffer_size(RawSocket *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(self->buffer_size);
+}
+
+static PyObject *
+raw_socket_get_closed(RawSocket *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->closing);
+}
+
+static PyObject *
+raw_socket_get_ended(RawSocket *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->ended);
+}
+
+static PyObject *
+raw_socket_get_family(RawSocket *self, void *Py_UNUSED(closure))
+{
+    module_state_t *state = state_of((PyObject *)self);
+    return Py_NewRef(self->family == FAMILY_IPV4   ? state->family_ipv4
+                     : self->family == FAMILY_IPV6 ? state->family_ipv6
+                                                   : state->family_any);
+}
+
+static PyObject *
+raw_socket_get_mode(RawSocket *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(self->mode);
+}
+
+static PyObject *
+raw_socket_repr(RawSocket *self)
+{
+    return PyUnicode_FromFormat("<RawSocket %s%s>", self->backend->name,
+                                self->closing ? " closed" : "");
+}
+
+static PyMethodDef raw_socket_methods[] = {
+    {"replay", (PyCFunction)(void (*)(void))raw_socket_replay,
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS, replay_doc},
+    {"bind", (PyCFunction)raw_socket_bind, METH_O, bind_doc},
+    {"ioctl", (PyCFunction)raw_socket_ioctl, METH_VARARGS, ioctl_doc},
+    {"receive", (PyCFunction)(void (*)(void))raw_socket_receive, METH_VARARGS | METH_KEYWORDS,
+     receive_doc},
+    {"statistics", (PyCFunction)raw_socket_statistics, METH_NOARGS, statistics_doc},
+    {"fileno", (PyCFunction)raw_socket_fileno, METH_NOARGS, fileno_doc},
+    {"close", (PyCFunction)raw_socket_close, METH_NOARGS, close_doc},
+    {"__enter__", (PyCFunction)raw_socket_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)raw_socket_exit, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef raw_socket_getset[] = {
+    {"backend", (getter)raw_socket_get_backend, NULL,
+     "Which backend is at work, one of ``winsockctl.backends()``.", NULL},
+    {"buffer_size", (getter)raw_socket_get_buffer_size, NULL,
+     "Bytes that the backend really has for datagrams not yet received.", NULL},
+    {"closed", (getter)raw_socket_get_closed, NULL, "Whether ``close()`` was called.", NULL},
+    {"ended", (getter)raw_socket_get_ended, NULL,
+     "Whether there can be no further datagram, as behind the last one of a replay.", NULL},
+    {"family", (getter)raw_socket_get_family, NULL,
+     "``socket.AF_INET``, ``AF_INET6``, or ``AF_UNSPEC`` for both.", NULL},
+    {"mode", (getter)raw_socket_get_mode, NULL, "What SIO_RCVALL is set to: a ``RcvAll`` value.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef raw_socket_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(RawSocket, weak_references), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(
+    raw_socket_doc,
+    "RawSocket(family, protocol=None, *, buffer_size=67108864, snaplen=None, latency=0.01,\n"
+    "          backend=None)\n--\n\n"
+    "A raw socket for capturing, one call at a time: create, ``bind``, ``ioctl(SIO_RCVALL)``,\n"
+    "``receive``. ``winsockctl.Capture`` makes these calls for you.\n"
+    "\n"
+    "Args:\n"
+    "    family: ``socket.AF_INET``, ``socket.AF_INET6``, or ``AF_UNSPEC`` for both.\n"
+    "    protocol: ``None``, ``IPPROTO_IP``, or for AF_INET6 ``IPPROTO_IPV6`` (contract R2).\n"
+    "    buffer_size: bytes between the system and the program, at least 1 MiB.\n"
+    "    snaplen: bytes to keep of each datagram; ``None`` keeps it whole.\n"
+    "    latency: seconds, 0.001 to 60, until datagrams are handed over although the block that\n"
+    "        they are in is not full.\n"
+    "    backend: one of ``winsockctl.backends()``; ``None`` takes the best that the system\n"
+    "        does not refuse.\n"
+    "\n"
+    "Raises:\n"
+    "    TypeError, ValueError: for an argument of the wrong type or out of range.\n"
+    "    WinsockPermissionError: WSAEACCES without the privilege to capture (R12).\n"
+    "    WinsockError: WSAEINVAL for another protocol; WSAEMFILE; WSAENOBUFS.\n"
+    "\n"
+    "Any thread may call ``close()`` at any time (R15). Linux: packet(7).");
+
+static PyType_Slot raw_socket_slots[] = {
+    {Py_tp_doc, (void *)raw_socket_doc},
+    {Py_tp_new, raw_socket_new},
+    {Py_tp_dealloc, raw_socket_dealloc},
+    {Py_tp_repr, raw_socket_repr},
+    {Py_tp_methods, raw_socket_methods},
+    {Py_tp_getset, raw_socket_getset},
+    {Py_tp_members, raw_socket_members},
+    {0, NULL},
+};
+
+PyType_Spec raw_socket_spec = {
+    .name = "winsockctl.RawSocket",
+    .basicsize = sizeof(RawSocket),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = raw_socket_slots,
+};

@@ -1,0 +1,52 @@
+"""Capture every IPv4 and IPv6 datagram that passes a network interface, without a driver.
+
+>>> from winsockctl import Capture
+>>> with Capture("lo") as capture:          # address, interface name or index
+...     for datagram in capture:            # read-only memoryview, IP header first
+...         print(len(datagram))
+
+On Windows the work is done by a raw socket and SIO_RCVALL, on Linux by a packet socket;
+the calls, the rules and the error numbers are the same.
+"""
+
+from winsockctl._capture import Capture
+from winsockctl._constants import ControlCode, RcvAll
+from winsockctl._control import ioctl, set_rcvall
+from winsockctl._interfaces import Interface, interfaces
+from winsockctl._reader import Reader, Statistics
+from winsockctl._replay import Replay
+from winsockctl._winsockctl import (
+    Batch,
+    Datagram,
+    Direction,
+    RawSocket,
+    SavefileWriter,
+    WinsockError,
+    WinsockInterruptedError,
+    WinsockPermissionError,
+    backends,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "Capture",
+    "ControlCode",
+    "Datagram",
+    "Direction",
+    "Interface",
+    "RawSocket",
+    "RcvAll",
+    "Reader",
+    "Replay",
+    "SavefileWriter",
+    "Statistics",
+    "WinsockError",
+    "WinsockInterruptedError",
+    "WinsockPermissionError",
+    "backends",
+    "interfaces",
+    "ioctl",
+    "set_rcvall",
+]

@@ -1,0 +1,7 @@
+"""``python -m winsockctl``."""
+
+import sys
+
+from winsockctl.cli import main
+
+sys.exit(main())

@@ -1,0 +1,132 @@
+"""The reading API: what a capture, a replay and a savefile have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from winsockctl._winsockctl import WinsockError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from winsockctl._winsockctl import Batch, Datagram, RawSocket
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts since the capture began; none of them ever shrinks."""
+
+    received: int
+    """Datagrams handed to the program."""
+    dropped: int | None
+    """Datagrams that passed but found no room; ``None`` where the system does not tell."""
+    truncated: int
+    """Datagrams of which only the first ``snaplen`` bytes were kept."""
+    bytes: int
+    """Bytes handed to the program."""
+
+
+class Reader:
+    """Datagrams from a raw socket: in batches, one by one, or as memoryviews.
+
+    Every view is read-only and stays valid for as long as the program holds it: after the next
+    batch, after ``close()``, after the reader itself is gone. Any thread may call ``close()`` at
+    any time; a thread that waits in a read is woken.
+
+    Args:
+        socket: a ``RawSocket`` that is bound and turned on. The reader owns it and closes it.
+    """
+
+    def __init__(self, socket: RawSocket) -> None:
+        self._socket = socket
+
+    def read(self, timeout: float | None = None) -> Batch:
+        """Wait for the next batch.
+
+        Args:
+            timeout: seconds to wait; ``None`` waits for ever, 0 does not wait.
+
+        Returns:
+            The datagrams that came, at least one; an empty batch if nothing came in time or if
+            there will be no more (see ``ended``).
+
+        Raises:
+            WinsockError: WSAENETDOWN if the interface went away, after what was received before
+                was delivered (contract R14); WSAENOTSOCK if the reader is closed; WSAEINTR if
+                another thread closes it meanwhile (R15).
+        """
+        return self._socket.receive(timeout)
+
+    def batches(self, timeout: float | None = None) -> Iterator[Batch]:
+        """Iterate over batches until the reader is closed or nothing came for ``timeout`` seconds.
+
+        Raises:
+            WinsockError: as ``read`` does, except that closing ends the iteration in silence.
+        """
+        receive = self._socket.receive
+        while True:
+            try:
+                batch = receive(timeout)
+            except WinsockError:
+                if self.closed:
+                    return
+                raise
+            if not batch:
+                return
+            yield batch
+
+    def datagrams(self, timeout: float | None = None) -> Iterator[Datagram]:
+        """Iterate over ``Datagram`` records; ends as ``batches`` does."""
+        for batch in self.batches(timeout):
+            yield from batch.datagrams()
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Iterate over the bytes of each datagram, IP header first; ends as ``batches`` does."""
+        for batch in self.batches():
+            yield from batch
+
+    @property
+    def statistics(self) -> Statistics:
+        """The counts so far; they can still be read after ``close()``."""
+        return Statistics(*self._socket.statistics())
+
+    @property
+    def backend(self) -> str:
+        """Which backend is at work, one of ``winsockctl.backends()``."""
+        return self._socket.backend
+
+    @property
+    def buffer_size(self) -> int:
+        """Bytes that the backend really has for datagrams not yet read."""
+        return self._socket.buffer_size
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close()`` was called."""
+        return self._socket.closed
+
+    @property
+    def ended(self) -> bool:
+        """Whether there can be no further datagram, as at the end of a savefile."""
+        return self._socket.ended
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket (Windows: its handle)."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """End the reader: promiscuous mode is dropped, waiting threads are woken (R15)."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
