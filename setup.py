@@ -31,6 +31,7 @@ sources = [
         for name in (
             "batch",
             "batch_iterator",
+            "column",
             "control",
             "datagram",
             "errors",

@@ -50,16 +50,16 @@ add_direction(PyObject *module, module_state_t *state)
     if (enumeration == NULL) {
         return -1;
     }
-    state->direction = PyObject_CallMethod(enumeration, "IntEnum", "s[(si)(si)(si)(si)]",
-                                           "Direction", "UNKNOWN", DIRECTION_UNKNOWN, "INCOMING",
-                                           DIRECTION_INCOMING, "OUTGOING", DIRECTION_OUTGOING,
-                                           "OTHER", DIRECTION_OTHER);
+    state->direction = PyObject_CallMethod(
+        enumeration, "IntEnum", "s[(si)(si)(si)(si)]", "Direction", "UNKNOWN", DIRECTION_UNKNOWN,
+        "INCOMING", DIRECTION_INCOMING, "OUTGOING", DIRECTION_OUTGOING, "OTHER", DIRECTION_OTHER);
     Py_DECREF(enumeration);
     if (state->direction == NULL) {
         return -1;
     }
     PyObject *doc = PyUnicode_FromString(
-        "Which way a datagram went: to this machine, from it, or (OTHER) to another station, which\n"
+        "Which way a datagram went: to this machine, from it, or (OTHER) to another station, "
+        "which\n"
         "is seen in promiscuous mode only. UNKNOWN where the system does not tell.");
     PyObject *name = PyUnicode_FromString("winsockctl");
     int result = doc == NULL || name == NULL ||
@@ -96,6 +96,7 @@ module_exec(PyObject *module)
     module_state_t *state = state_of_module(module);
     if (add_type(module, &batch_spec, &state->batch_type, true) < 0 ||
         add_type(module, &batch_iterator_spec, &state->batch_iterator_type, false) < 0 ||
+        add_type(module, &column_spec, &state->column_type, false) < 0 ||
         add_type(module, &datagram_spec, &state->datagram_type, true) < 0 ||
         add_type(module, &raw_socket_spec, &state->raw_socket_type, true) < 0 ||
         add_type(module, &savefile_writer_spec, &state->savefile_writer_type, true) < 0 ||
@@ -111,6 +112,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     module_state_t *state = state_of_module(module);
     Py_VISIT(state->batch_type);
     Py_VISIT(state->batch_iterator_type);
+    Py_VISIT(state->column_type);
     Py_VISIT(state->datagram_type);
     Py_VISIT(state->raw_socket_type);
     Py_VISIT(state->savefile_writer_type);
@@ -131,6 +133,7 @@ module_clear(PyObject *module)
     module_state_t *state = state_of_module(module);
     Py_CLEAR(state->batch_type);
     Py_CLEAR(state->batch_iterator_type);
+    Py_CLEAR(state->column_type);
     Py_CLEAR(state->datagram_type);
     Py_CLEAR(state->raw_socket_type);
     Py_CLEAR(state->savefile_writer_type);

@@ -77,8 +77,8 @@ typedef struct backend {
     /* deadline_ns by platform_now_ns(); INT64_MAX waits for ever. */
     enum receive_outcome (*receive)(channel_t *channel, int64_t deadline_ns, block_t **block,
                                     failure_t *failure);
-    void (*wake)(channel_t *channel);             /* from any thread; receive() ends, also later ones */
-    int64_t (*dropped)(channel_t *channel);       /* since open(); -1 where it cannot be known */
+    void (*wake)(channel_t *channel);       /* from any thread; receive() ends, also later ones */
+    int64_t (*dropped)(channel_t *channel); /* since open(); -1 where it cannot be known */
     intptr_t (*descriptor)(const channel_t *channel); /* -1 if there is none */
     void (*close)(channel_t *channel);
 } backend_t;

@@ -239,8 +239,8 @@ platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
         }
     }
     for (struct ifaddrs *entry = entries; complete && entry != NULL; entry = entry->ifa_next) {
-        if (entry->ifa_addr != NULL && (entry->ifa_addr->sa_family == AF_INET ||
-                                        entry->ifa_addr->sa_family == AF_INET6)) {
+        if (entry->ifa_addr != NULL &&
+            (entry->ifa_addr->sa_family == AF_INET || entry->ifa_addr->sa_family == AF_INET6)) {
             interface_t *interface = find_interface(found, used, entry->ifa_name);
             complete = interface == NULL || add_address(interface, entry->ifa_addr) == 0;
         }

@@ -94,7 +94,8 @@ control_loopback_fast_path(const request_t *request)
                     "the input is one Boolean of four bytes");
     }
     if (request->output_size != 0) { /* F1 */
-        return fail(request->failure, call, WINSOCK_WSAEINVAL, "there is no output: ask for 0 bytes");
+        return fail(request->failure, call, WINSOCK_WSAEINVAL,
+                    "there is no output: ask for 0 bytes");
     }
     if (request->type != SOCK_STREAM || request->protocol != IPPROTO_TCP) { /* F2 */
         return fail(request->failure, call, WINSOCK_WSAEINVAL, "the socket must be a TCP socket");

@@ -66,7 +66,8 @@ packet_open(const backend_t *backend, const channel_options_t *options, failure_
     if (waker_open(&self->wake, failure) < 0) {
         goto failed;
     }
-    /* Edge-triggered, because a level would stay up for as long as Python holds the newest block. */
+    /* Edge-triggered, because a level would stay up for as long as Python holds the newest block.
+     */
     if (watch(self->epoll, self->fd, EPOLLIN | EPOLLET) < 0 ||
         watch(self->epoll, (int)self->wake, EPOLLIN) < 0) {
         linux_fail(failure, "epoll_ctl");

@@ -22,8 +22,8 @@ typedef struct {
     uint32_t snaplen;
     uint32_t interface_index;
     bool loopback;
-    failure_t ended_by; /* R14: why nothing more will come; its call is NULL until then */
-    int64_t dropped;    /* the kernel clears its count on reading; this one grows */
+    failure_t ended_by;       /* R14: why nothing more will come; its call is NULL until then */
+    int64_t dropped;          /* the kernel clears its count on reading; this one grows */
     ring_t *ring;             /* packet_ring.c, else NULL */
     message_buffer_t *buffer; /* packet_message.c, else NULL */
 } packet_t;

@@ -79,8 +79,7 @@ copy_messages(message_buffer_t *buffer, size_t count)
 }
 
 static enum receive_outcome
-packet_message_receive(channel_t *channel, int64_t deadline_ns, block_t **block,
-                       failure_t *failure)
+packet_message_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failure_t *failure)
 {
     packet_t *self = (packet_t *)channel;
     for (;;) {

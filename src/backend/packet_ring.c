@@ -156,7 +156,8 @@ evict(ring_t *self, lending_t *lending)
     window_t *window = lending->window;
     uint8_t *place = window_slot(self, window, lending->slot);
     size_t size = whole_pages(lending->block.size);
-    uint8_t *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *copy =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (copy == MAP_FAILED) {
         return -1;
     }

@@ -44,7 +44,8 @@ typedef struct {
 int platform_interfaces(interface_t **list, size_t *count, failure_t *failure);
 void platform_interfaces_free(interface_t *list, size_t count);
 
-/* WSAIoctl on a socket that is not ours, or for a code that is not the backend's own (C1-C3, C8). */
+/* WSAIoctl on a socket that is not ours, or for a code that is not the backend's own (C1-C3, C8).
+ */
 int platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                      void *output, size_t output_size, size_t *returned, failure_t *failure);
 

@@ -1,24 +1,8 @@
 /* Batch: the datagrams of one block, as read-only views onto its bytes.
  *
- * The Batch itself is the exporter of every view: a view holds the Batch, and the Batch holds the
- * block. PyMemoryView_FromObject asks for no particular part, so view_of() says in `exporting`
- * which one is meant before it calls; both happen under the GIL without a switch in between.
+ * A view's exporter is a Datagram, which holds the Batch, which holds the block.
  */
 #include "binding/binding.h"
-
-enum export {
-    EXPORT_BUFFER,
-    EXPORT_DATAGRAM,
-    EXPORT_RECORDS,
-    EXPORT_TIMESTAMPS,
-    EXPORT_LENGTHS,
-};
-
-/* record_t in the struct syntax of PEP 3118. */
-#define RECORD_FORMAT                                                                              \
-    "T{=q:timestamp_ns:=Q:offset:=I:length:=I:original_length:=I:interface_index:=H:flags:"        \
-    "=B:direction:=B:version:}"
-_Static_assert(sizeof(record_t) == 32, "RECORD_FORMAT describes 32 bytes");
 
 static void
 no_release(block_t *block)
@@ -35,8 +19,6 @@ batch_new(module_state_t *state)
     if (self != NULL) {
         self->block = &no_datagrams;
         self->weak_references = NULL;
-        self->exporting = EXPORT_BUFFER;
-        self->exporting_index = 0;
     }
     return self;
 }
@@ -59,66 +41,20 @@ batch_dealloc(Batch *self)
     Py_DECREF(type);
 }
 
-static PyObject *
-view_of(Batch *self, enum export part, Py_ssize_t index)
-{
-    self->exporting = part;
-    self->exporting_index = index;
-    PyObject *view = PyMemoryView_FromObject((PyObject *)self);
-    self->exporting = EXPORT_BUFFER;
-    return view;
-}
-
 PyObject *
 batch_view(Batch *self, Py_ssize_t index)
 {
-    return view_of(self, EXPORT_DATAGRAM, index);
-}
-
-static int
-export_bytes(Batch *self, Py_buffer *view, const uint8_t *bytes, size_t size, int flags)
-{
-    return PyBuffer_FillInfo(view, (PyObject *)self, (void *)bytes, (Py_ssize_t)size, 1, flags);
-}
-
-/* A column of the table of records, or the table itself. Only view_of() asks for these, and it
- * takes every kind of buffer (PyBUF_FULL_RO). */
-static int
-export_column(Batch *self, Py_buffer *view, size_t offset, Py_ssize_t item_size, const char *format)
-{
-    static Py_ssize_t stride = sizeof(record_t);
-    *view = (Py_buffer){
-        .buf = (uint8_t *)self->block->records + (self->block->count > 0 ? offset : 0),
-        .obj = Py_NewRef(self),
-        .len = (Py_ssize_t)self->block->count * item_size,
-        .itemsize = item_size,
-        .readonly = 1,
-        .ndim = 1,
-        .format = (char *)format,
-        .shape = (Py_ssize_t *)&self->block->count,
-        .strides = &stride,
-    };
-    return 0;
+    PyObject *exporter = datagram_new(state_of((PyObject *)self), self, index);
+    PyObject *view = exporter == NULL ? NULL : PyMemoryView_FromObject(exporter);
+    Py_XDECREF(exporter);
+    return view;
 }
 
 static int
 batch_getbuffer(Batch *self, Py_buffer *view, int flags)
 {
-    const block_t *block = self->block;
-    switch (self->exporting) {
-    case EXPORT_DATAGRAM: {
-        const record_t *record = &block->records[self->exporting_index];
-        return export_bytes(self, view, block->bytes + record->offset, record->length, flags);
-    }
-    case EXPORT_RECORDS:
-        return export_column(self, view, 0, sizeof(record_t), RECORD_FORMAT);
-    case EXPORT_TIMESTAMPS:
-        return export_column(self, view, offsetof(record_t, timestamp_ns), sizeof(int64_t), "q");
-    case EXPORT_LENGTHS:
-        return export_column(self, view, offsetof(record_t, length), sizeof(uint32_t), "I");
-    default:
-        return export_bytes(self, view, block->bytes, block->size, flags);
-    }
+    return PyBuffer_FillInfo(view, (PyObject *)self, (void *)self->block->bytes,
+                             (Py_ssize_t)self->block->size, 1, flags);
 }
 
 /* -1 with an IndexError if there is no datagram at the absolute index. */
@@ -210,25 +146,13 @@ batch_datagrams(Batch *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 batch_get_buffer(Batch *self, void *Py_UNUSED(closure))
 {
-    return view_of(self, EXPORT_BUFFER, 0);
+    return PyMemoryView_FromObject((PyObject *)self);
 }
 
 static PyObject *
-batch_get_records(Batch *self, void *Py_UNUSED(closure))
+batch_get_column(Batch *self, void *column)
 {
-    return view_of(self, EXPORT_RECORDS, 0);
-}
-
-static PyObject *
-batch_get_timestamps(Batch *self, void *Py_UNUSED(closure))
-{
-    return view_of(self, EXPORT_TIMESTAMPS, 0);
-}
-
-static PyObject *
-batch_get_lengths(Batch *self, void *Py_UNUSED(closure))
-{
-    return view_of(self, EXPORT_LENGTHS, 0);
+    return column_view(state_of((PyObject *)self), self, column);
 }
 
 static PyObject *
@@ -249,18 +173,19 @@ static PyGetSetDef batch_getset[] = {
      "All bytes of the block, a read-only memoryview; ``records`` tells where each datagram lies.\n"
      "Bytes between datagrams mean nothing.",
      NULL},
-    {"records", (getter)batch_get_records, NULL,
+    {"records", (getter)batch_get_column, NULL,
      "One record a datagram, a read-only memoryview of shape (len,) whose items are structs of 32\n"
      "bytes; ``numpy.asarray`` makes it a structured array without copying. Fields:\n"
      "timestamp_ns (int64, since 1970 UTC), offset (uint64, of the IP header in ``buffer``),\n"
      "length and original_length (uint32, bytes), interface_index (uint32), flags (uint16,\n"
      "1 = truncated), direction (uint8, a ``Direction``), version (uint8, 4 or 6).",
-     NULL},
-    {"timestamps_ns", (getter)batch_get_timestamps, NULL,
+     (void *)&column_records},
+    {"timestamps_ns", (getter)batch_get_column, NULL,
      "When each datagram came, nanoseconds since 1970 UTC: a memoryview of int64, shape (len,).",
-     NULL},
-    {"lengths", (getter)batch_get_lengths, NULL,
-     "Captured bytes of each datagram: a memoryview of uint32, shape (len,).", NULL},
+     (void *)&column_timestamps},
+    {"lengths", (getter)batch_get_column, NULL,
+     "Captured bytes of each datagram: a memoryview of uint32, shape (len,).",
+     (void *)&column_lengths},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -269,12 +194,14 @@ static PyMemberDef batch_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(batch_doc,
-             "Datagrams that were received together: a sequence of read-only memoryviews.\n"
-             "\n"
-             "Each view begins with the IP header and lies directly on the received bytes. Views\n"
-             "and everything made from them stay valid for as long as they are held (contract\n"
-             "R11); the memory of the batch goes back when the last of them goes.");
+PyDoc_STRVAR(
+    batch_doc,
+    "Datagrams that were received together: a sequence of read-only memoryviews.\n"
+    "\n"
+    "Each view begins with the IP header and lies directly on the received bytes. Views\n"
+    "and everything made from them stay valid for as long as they are held (contract\n"
+    "R11); the memory of the batch goes back when the last of them goes. The ``obj`` of a view\n"
+    "is its ``Datagram``.");
 
 static PyType_Slot batch_slots[] = {
     {Py_tp_doc, (void *)batch_doc},

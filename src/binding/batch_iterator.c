@@ -66,7 +66,6 @@ static PyType_Slot batch_iterator_slots[] = {
 PyType_Spec batch_iterator_spec = {
     .name = "winsockctl._winsockctl.BatchIterator",
     .basicsize = sizeof(BatchIterator),
-    .flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = batch_iterator_slots,
 };

@@ -15,17 +15,18 @@ struct RawSocket;
 typedef struct {
     PyTypeObject *batch_type;
     PyTypeObject *batch_iterator_type;
+    PyTypeObject *column_type;
     PyTypeObject *datagram_type;
     PyTypeObject *raw_socket_type;
     PyTypeObject *savefile_writer_type;
     PyObject *winsock_error;
     PyObject *winsock_permission_error;
     PyObject *winsock_interrupted_error;
-    PyObject *direction; /* the IntEnum */
-    PyObject *directions; /* a tuple of its members by enum direction */
-    PyObject *family_ipv4; /* socket.AF_INET */
-    PyObject *family_ipv6; /* socket.AF_INET6 */
-    PyObject *family_any;  /* socket.AF_UNSPEC */
+    PyObject *direction;            /* the IntEnum */
+    PyObject *directions;           /* a tuple of its members by enum direction */
+    PyObject *family_ipv4;          /* socket.AF_INET */
+    PyObject *family_ipv6;          /* socket.AF_INET6 */
+    PyObject *family_any;           /* socket.AF_UNSPEC */
     struct RawSocket *open_sockets; /* borrowed: the list of those that have a descriptor */
 } module_state_t;
 
@@ -44,6 +45,7 @@ state_of(PyObject *instance)
 
 extern PyType_Spec batch_spec;
 extern PyType_Spec batch_iterator_spec;
+extern PyType_Spec column_spec;
 extern PyType_Spec datagram_spec;
 extern PyType_Spec raw_socket_spec;
 extern PyType_Spec savefile_writer_spec;
@@ -58,8 +60,6 @@ typedef struct {
     PyObject_HEAD
     block_t *block;
     PyObject *weak_references;
-    int exporting; /* enum export of batch.c */
-    Py_ssize_t exporting_index;
 } Batch;
 
 Batch *batch_new(module_state_t *state);
@@ -73,6 +73,11 @@ batch_length(const Batch *self)
 
 /* batch_iterator.c: of views or, with datagrams, of Datagram objects. */
 PyObject *batch_iterator_new(module_state_t *state, Batch *batch, bool datagrams);
+
+/* column.c: a memoryview over the records of a batch, or over one member of each. */
+typedef struct column_layout column_layout_t;
+extern const column_layout_t column_records, column_timestamps, column_lengths;
+PyObject *column_view(module_state_t *state, Batch *batch, const column_layout_t *layout);
 
 /* datagram.c */
 typedef struct {
@@ -90,7 +95,7 @@ datagram_record(const Datagram *self)
 
 /* replay_source.c: what RawSocket.replay was given. Blocks that open() did not take are freed. */
 int replay_source_fill(replay_source_t *source, module_state_t *state, PyObject *datagrams,
-                       PyObject *faults, uint32_t snaplen, Py_ssize_t batch_size);
+                       PyObject *faults, uint32_t snaplen, PyObject *batch_size);
 void replay_source_clear(replay_source_t *source);
 
 /* raw_socket.c */
@@ -105,7 +110,9 @@ PyObject *control_run(module_state_t *state, struct RawSocket *own, intptr_t des
 PyObject *control_function(PyObject *module, PyObject *arguments);
 
 /* options.c: arguments that several types take. */
-int parse_snaplen(PyObject *object, void *snaplen);     /* uint32_t; None is UINT32_MAX */
+int parse_integer(PyObject *object, long long smallest, long long largest, const char *complaint,
+                  long long *value); /* ValueError(complaint) if it is out of range */
+int parse_snaplen(PyObject *object, void *snaplen);          /* uint32_t; None is UINT32_MAX */
 int parse_deadline(PyObject *timeout, int64_t *deadline_ns); /* seconds; None is INT64_MAX */
 int parse_family(module_state_t *state, PyObject *object, enum ip_family *family);
 

@@ -11,33 +11,23 @@ typedef struct {
 } request_t;
 
 static int
-parse_code(PyObject *object, void *code)
-{
-    unsigned long long value = PyLong_AsUnsignedLongLong(object);
-    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
-        return 0;
-    }
-    if (PyErr_Occurred() || value > UINT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "a control code is a number from 0 to 0xFFFFFFFF");
-        return 0;
-    }
-    *(uint32_t *)code = (uint32_t)value;
-    return 1;
-}
-
-static int
 parse_request(PyObject *arguments, request_t *request)
 {
+    PyObject *code_object, *size_object = NULL;
+    long long code, size = 0;
     *request = (request_t){0};
-    if (!PyArg_ParseTuple(arguments, "O&|y*n:ioctl", parse_code, &request->code, &request->input,
-                          &request->output_size)) {
+    if (!PyArg_ParseTuple(arguments, "O|y*O:ioctl", &code_object, &request->input, &size_object)) {
         return -1;
     }
-    if (request->output_size < 0 || request->output_size > LARGEST_OUTPUT) {
-        PyErr_Format(PyExc_ValueError, "out_size must be 0 to %d bytes", LARGEST_OUTPUT);
+    if (parse_integer(code_object, 0, UINT32_MAX, "a control code is a number from 0 to 0xFFFFFFFF",
+                      &code) < 0 ||
+        (size_object != NULL && parse_integer(size_object, 0, LARGEST_OUTPUT,
+                                              "out_size must be 0 to 1048576 bytes", &size) < 0)) {
         PyBuffer_Release(&request->input);
         return -1;
     }
+    request->code = (uint32_t)code;
+    request->output_size = (Py_ssize_t)size;
     return 0;
 }
 
@@ -59,13 +49,12 @@ control_run(module_state_t *state, struct RawSocket *own, intptr_t descriptor, P
     size_t returned = 0;
     failure_t failure;
     int result;
-    Py_BEGIN_ALLOW_THREADS
-    result = own != NULL ? raw_socket_control(own, request.code, input, input_size, room,
-                                              output_size, &returned, &failure)
-                         : platform_control(descriptor, request.code, input, input_size, room,
-                                            output_size, &returned, &failure);
-    Py_END_ALLOW_THREADS
-    PyBuffer_Release(&request.input);
+    Py_BEGIN_ALLOW_THREADS result =
+        own != NULL ? raw_socket_control(own, request.code, input, input_size, room, output_size,
+                                         &returned, &failure)
+                    : platform_control(descriptor, request.code, input, input_size, room,
+                                       output_size, &returned, &failure);
+    Py_END_ALLOW_THREADS PyBuffer_Release(&request.input);
     if (result < 0) {
         Py_DECREF(output);
         return raise_failure(state, &failure);
@@ -79,8 +68,8 @@ control_run(module_state_t *state, struct RawSocket *own, intptr_t descriptor, P
 static int
 descriptor_of(PyObject *sock, intptr_t *descriptor)
 {
-    PyObject *number = PyLong_Check(sock) ? Py_NewRef(sock)
-                                          : PyObject_CallMethod(sock, "fileno", NULL);
+    PyObject *number =
+        PyLong_Check(sock) ? Py_NewRef(sock) : PyObject_CallMethod(sock, "fileno", NULL);
     if (number == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Format(PyExc_TypeError, "a socket or its descriptor is needed, not %.100s",

@@ -62,8 +62,7 @@ static PyObject *
 datagram_get_family(Datagram *self, void *Py_UNUSED(closure))
 {
     module_state_t *state = state_of((PyObject *)self);
-    return Py_NewRef(datagram_record(self)->version == 4 ? state->family_ipv4
-                                                         : state->family_ipv6);
+    return Py_NewRef(datagram_record(self)->version == 4 ? state->family_ipv4 : state->family_ipv6);
 }
 
 static PyObject *
@@ -130,7 +129,6 @@ static PyType_Slot datagram_slots[] = {
 PyType_Spec datagram_spec = {
     .name = "winsockctl.Datagram",
     .basicsize = sizeof(Datagram),
-    .flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = datagram_slots,
 };

@@ -3,19 +3,18 @@
 
 #include "core/winsock_errors.h"
 
-PyDoc_STRVAR(
-    winsock_error_doc,
-    "A socket call failed.\n"
-    "\n"
-    "Attributes:\n"
-    "    code (int): the Winsock error number, such as 10022, on every platform.\n"
-    "    symbol (str): its name, such as 'WSAEINVAL'.\n"
-    "    call (str): the call that failed, such as 'WSAIoctl(SIO_RCVALL)'.\n"
-    "    hint (str): one sentence that says what to do, or ''.\n"
-    "    errno (int): the system's own number.\n"
-    "\n"
-    "Contract C7. Numbers:\n"
-    "https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2");
+PyDoc_STRVAR(winsock_error_doc,
+             "A socket call failed.\n"
+             "\n"
+             "Attributes:\n"
+             "    code (int): the Winsock error number, such as 10022, on every platform.\n"
+             "    symbol (str): its name, such as 'WSAEINVAL'.\n"
+             "    call (str): the call that failed, such as 'WSAIoctl(SIO_RCVALL)'.\n"
+             "    hint (str): one sentence that says what to do, or ''.\n"
+             "    errno (int): the system's own number.\n"
+             "\n"
+             "Contract C7. Numbers:\n"
+             "https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2");
 
 PyDoc_STRVAR(permission_doc, "WSAEACCES (10013): the privilege to do so is missing. Contract R12.");
 PyDoc_STRVAR(interrupted_doc, "WSAEINTR (10004): another thread closed the socket. Contract R15.");
@@ -63,9 +62,8 @@ errors_add(PyObject *module, module_state_t *state)
     if (state->winsock_error == NULL) {
         return -1;
     }
-    state->winsock_permission_error =
-        add_subclass(module, "WinsockPermissionError", permission_doc, state->winsock_error,
-                     PyExc_PermissionError);
+    state->winsock_permission_error = add_subclass(module, "WinsockPermissionError", permission_doc,
+                                                   state->winsock_error, PyExc_PermissionError);
     if (state->winsock_permission_error == NULL) {
         return -1;
     }
@@ -107,10 +105,9 @@ set_attributes(PyObject *exception, const failure_t *failure)
 static PyObject *
 raise_file_failure(const failure_t *failure)
 {
-    PyObject *exception =
-        PyObject_CallFunction(PyExc_OSError, "iN", failure->system_error,
-                              PyUnicode_FromFormat("%s failed: %s", failure->call,
-                                                   strerror(failure->system_error)));
+    PyObject *exception = PyObject_CallFunction(
+        PyExc_OSError, "iN", failure->system_error,
+        PyUnicode_FromFormat("%s failed: %s", failure->call, strerror(failure->system_error)));
     if (exception != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
         Py_DECREF(exception);
@@ -124,15 +121,13 @@ raise_failure(module_state_t *state, const failure_t *failure)
     if (failure->code == 0) {
         return raise_file_failure(failure);
     }
-    PyObject *type = failure->code == WINSOCK_WSAEACCES ? state->winsock_permission_error
-                     : failure->code == WINSOCK_WSAEINTR
-                         ? state->winsock_interrupted_error
-                         : state->winsock_error;
-    int number =
-        failure->system_error != 0 ? failure->system_error : platform_errno(failure->code);
-    PyObject *message = PyUnicode_FromFormat(
-        "%s failed with %s (%d)%s%s", failure->call, winsock_error_symbol(failure->code),
-        failure->code, failure->hint[0] == '\0' ? "" : ": ", failure->hint);
+    PyObject *type = failure->code == WINSOCK_WSAEACCES  ? state->winsock_permission_error
+                     : failure->code == WINSOCK_WSAEINTR ? state->winsock_interrupted_error
+                                                         : state->winsock_error;
+    int number = failure->system_error != 0 ? failure->system_error : platform_errno(failure->code);
+    PyObject *message = PyUnicode_FromFormat("%s failed with %s (%d)%s%s", failure->call,
+                                             winsock_error_symbol(failure->code), failure->code,
+                                             failure->hint[0] == '\0' ? "" : ": ", failure->hint);
     PyObject *exception = PyObject_CallFunction(type, "iN", number, message);
     if (exception != NULL && set_attributes(exception, failure) == 0) {
         PyErr_SetObject(type, exception);

@@ -6,20 +6,33 @@
 #define NANOSECONDS_PER_SECOND 1e9
 
 int
+parse_integer(PyObject *object, long long smallest, long long largest, const char *complaint,
+              long long *value)
+{
+    PyObject *integer = PyNumber_Index(object);
+    if (integer == NULL) {
+        return -1;
+    }
+    int overflow;
+    *value = PyLong_AsLongLongAndOverflow(integer, &overflow);
+    Py_DECREF(integer);
+    if (overflow != 0 || *value < smallest || *value > largest) {
+        PyErr_SetString(PyExc_ValueError, complaint);
+        return -1;
+    }
+    return 0;
+}
+
+/* A converter for PyArg_Parse: 1 is success. */
+int
 parse_snaplen(PyObject *object, void *snaplen)
 {
-    if (object == Py_None) {
-        *(uint32_t *)snaplen = UINT32_MAX;
-        return 1;
-    }
-    long long value = PyLong_AsLongLong(object);
-    if (value == -1 && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError)) {
-        return 0;
-    }
-    if (value < 1 || value >= UINT32_MAX) {
-        PyErr_SetString(PyExc_ValueError,
-                        "snaplen must be at least 1 byte and below 2**32 - 1; None keeps whole "
-                        "datagrams");
+    long long value = UINT32_MAX;
+    if (object != Py_None &&
+        parse_integer(object, 1, UINT32_MAX - 1,
+                      "snaplen must be at least 1 byte and below 2**32 - 1; None keeps whole "
+                      "datagrams",
+                      &value) < 0) {
         return 0;
     }
     *(uint32_t *)snaplen = (uint32_t)value;
@@ -38,8 +51,7 @@ parse_deadline(PyObject *timeout, int64_t *deadline_ns)
         return -1;
     }
     if (isnan(seconds) || seconds < 0) {
-        PyErr_SetString(PyExc_ValueError,
-                        "timeout must be 0 seconds or more; None waits for ever");
+        PyErr_SetString(PyExc_ValueError, "timeout must be 0 seconds or more; None waits for ever");
         return -1;
     }
     int64_t now = platform_now_ns();

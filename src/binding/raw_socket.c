@@ -8,8 +8,9 @@
 
 #include "core/winsock_errors.h"
 
-#define SMALLEST_BUFFER (1 << 20) /* bytes */
-#define SHORTEST_LATENCY 0.001    /* seconds; the kernel counts milliseconds */
+#define SMALLEST_BUFFER (1LL << 20) /* bytes */
+#define USUAL_BUFFER (64LL << 20)
+#define SHORTEST_LATENCY 0.001 /* seconds; the kernel counts milliseconds */
 #define LONGEST_LATENCY 60.0
 #define NANOSECONDS_PER_SECOND 1e9
 #define NANOSECONDS_PER_MICROSECOND 1000
@@ -75,8 +76,8 @@ static channel_t *
 open_channel(const channel_options_t *options, const char *name, failure_t *failure)
 {
     for (const backend_t *const *backend = platform_backends; *backend != NULL; backend++) {
-        bool wanted = name != NULL ? strcmp((*backend)->name, name) == 0
-                                   : *backend != &replay_backend;
+        bool wanted =
+            name != NULL ? strcmp((*backend)->name, name) == 0 : *backend != &replay_backend;
         if (!wanted) {
             continue;
         }
@@ -116,10 +117,9 @@ raw_socket_open(PyTypeObject *type, const channel_options_t *options, const char
         return PyErr_NoMemory();
     }
     failure_t failure;
-    Py_BEGIN_ALLOW_THREADS
-    self->channel = open_channel(options, backend, &failure);
-    Py_END_ALLOW_THREADS
-    if (self->channel == NULL) {
+    Py_BEGIN_ALLOW_THREADS self->channel = open_channel(options, backend, &failure);
+    Py_END_ALLOW_THREADS if (self->channel == NULL)
+    {
         Py_DECREF(self);
         return raise_failure(state, &failure);
     }
@@ -159,36 +159,26 @@ parse_backend(PyObject *object, const char **name)
 }
 
 static int
-parse_protocol(PyObject *object, int *protocol)
+parse_numbers(PyObject *protocol, PyObject *buffer_size, double latency, channel_options_t *options)
 {
-    if (object == Py_None) {
-        *protocol = -1;
-        return 0;
-    }
-    long value = PyLong_AsLong(object);
-    if (value == -1 && PyErr_Occurred()) {
+    long long value = -1;
+    if (protocol != Py_None &&
+        parse_integer(protocol, 0, 255, "protocol must be a number from 0 to 255, or None",
+                      &value) < 0) {
         return -1;
     }
-    if (value < 0 || value > 255) {
-        PyErr_SetString(PyExc_ValueError, "protocol must be a number from 0 to 255, or None");
+    options->protocol = (int)value;
+    value = USUAL_BUFFER;
+    if (buffer_size != NULL &&
+        parse_integer(buffer_size, SMALLEST_BUFFER, LLONG_MAX,
+                      "buffer_size must be at least 1048576 bytes and below 2**63", &value) < 0) {
         return -1;
     }
-    *protocol = (int)value;
-    return 0;
-}
-
-static int
-check_sizes(long long buffer_size, double latency, channel_options_t *options)
-{
-    if (buffer_size < SMALLEST_BUFFER) {
-        PyErr_Format(PyExc_ValueError, "buffer_size must be at least %d bytes", SMALLEST_BUFFER);
-        return -1;
-    }
+    options->buffer_size = (uint64_t)value;
     if (!(latency >= SHORTEST_LATENCY && latency <= LONGEST_LATENCY)) {
         PyErr_SetString(PyExc_ValueError, "latency must be 0.001 to 60 seconds");
         return -1;
     }
-    options->buffer_size = (uint64_t)buffer_size;
     options->latency_ns = (int64_t)(latency * NANOSECONDS_PER_SECOND);
     return 0;
 }
@@ -198,17 +188,15 @@ raw_socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"family",  "protocol", "buffer_size", "snaplen",
                             "latency", "backend",  NULL};
-    PyObject *family, *protocol = Py_None, *backend = Py_None;
-    long long buffer_size = 64LL << 20;
+    PyObject *family, *protocol = Py_None, *buffer_size = NULL, *backend = Py_None;
     double latency = 0.01;
     const char *backend_name;
     channel_options_t options = {.snaplen = UINT32_MAX};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$LO&dO:RawSocket", names, &family, &protocol,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OO&dO:RawSocket", names, &family, &protocol,
                                      &buffer_size, parse_snaplen, &options.snaplen, &latency,
                                      &backend) ||
         parse_family(PyType_GetModuleState(type), family, &options.family) < 0 ||
-        parse_protocol(protocol, &options.protocol) < 0 ||
-        check_sizes(buffer_size, latency, &options) < 0 ||
+        parse_numbers(protocol, buffer_size, latency, &options) < 0 ||
         parse_backend(backend, &backend_name) < 0) {
         return NULL;
     }
@@ -241,15 +229,14 @@ PyDoc_STRVAR(
 static PyObject *
 raw_socket_replay(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"datagrams", "family", "snaplen", "batch_size",
-                            "wait",      "faults", NULL};
+    static char *names[] = {"datagrams", "family", "snaplen", "batch_size", "wait", "faults", NULL};
     module_state_t *state = PyType_GetModuleState(type);
     PyObject *datagrams, *family = state->family_any, *faults = Py_None;
-    Py_ssize_t batch_size = 1024;
+    PyObject *batch_size = NULL;
     int wait = 0;
     replay_source_t source = {0};
     channel_options_t options = {.snaplen = UINT32_MAX, .replay = &source};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO&npO:replay", names, &datagrams, &family,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO&OpO:replay", names, &datagrams, &family,
                                      parse_snaplen, &options.snaplen, &batch_size, &wait,
                                      &faults) ||
         parse_family(state, family, &options.family) < 0) {
@@ -295,8 +282,7 @@ raw_socket_close(RawSocket *self, PyObject *Py_UNUSED(ignored))
         self->mode = MODE_OFF;
         remove_from_open(state_of((PyObject *)self), self);
         self->backend->wake(self->channel);
-        Py_BEGIN_ALLOW_THREADS
-        PyThread_acquire_lock(self->receive_lock, WAIT_LOCK);
+        Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->receive_lock, WAIT_LOCK);
         PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
         close_channel(self);
         PyThread_release_lock(self->control_lock);
@@ -351,14 +337,15 @@ parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep)
     return 0;
 }
 
-PyDoc_STRVAR(bind_doc,
-             "bind($self, interface, /)\n--\n\n"
-             "Bind the socket to one interface, told by a local address, a name or an index.\n"
-             "\n"
-             "Raises:\n"
-             "    WinsockError: WSAEINVAL for 0.0.0.0 or ::, an address of another family, or while\n"
-             "        the socket is capturing (contract R3, R13); WSAEADDRNOTAVAIL if no interface\n"
-             "        has that address, name or index; WSAENETDOWN if it is down.");
+PyDoc_STRVAR(
+    bind_doc,
+    "bind($self, interface, /)\n--\n\n"
+    "Bind the socket to one interface, told by a local address, a name or an index.\n"
+    "\n"
+    "Raises:\n"
+    "    WinsockError: WSAEINVAL for 0.0.0.0 or ::, an address of another family, or while\n"
+    "        the socket is capturing (contract R3, R13); WSAEADDRNOTAVAIL if no interface\n"
+    "        has that address, name or index; WSAENETDOWN if it is down.");
 
 static PyObject *
 raw_socket_bind(RawSocket *self, PyObject *interface)
@@ -371,13 +358,11 @@ raw_socket_bind(RawSocket *self, PyObject *interface)
     }
     failure_t failure;
     int result;
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
     result = self->channel == NULL ? fail_closed("bind", &failure)
                                    : self->backend->bind(self->channel, &where, &failure);
     PyThread_release_lock(self->control_lock);
-    Py_END_ALLOW_THREADS
-    Py_XDECREF(keep);
+    Py_END_ALLOW_THREADS Py_XDECREF(keep);
     if (result < 0) {
         return raise_failure(state_of((PyObject *)self), &failure);
     }
@@ -393,8 +378,8 @@ raw_socket_control(RawSocket *self, uint32_t code, const void *input, size_t inp
     if (self->channel == NULL) {
         result = fail_closed("WSAIoctl", failure);
     } else {
-        result = self->backend->control(self->channel, code, input, input_size, output,
-                                        output_size, returned, failure);
+        result = self->backend->control(self->channel, code, input, input_size, output, output_size,
+                                        returned, failure);
         self->mode = self->channel->rcvall.mode;
     }
     PyThread_release_lock(self->control_lock);
@@ -460,10 +445,9 @@ receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
     for (;;) {
         enum receive_outcome outcome;
         block_t *block = NULL;
-        Py_BEGIN_ALLOW_THREADS
-        outcome = receive_block(self, deadline_ns, &block, &failure);
-        Py_END_ALLOW_THREADS
-        switch (outcome) {
+        Py_BEGIN_ALLOW_THREADS outcome = receive_block(self, deadline_ns, &block, &failure);
+        Py_END_ALLOW_THREADS switch (outcome)
+        {
         case RECEIVE_BLOCK:
             take_block(self, batch, block);
             return true;
@@ -488,18 +472,19 @@ receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
     }
 }
 
-PyDoc_STRVAR(receive_doc,
-             "receive($self, /, timeout=None)\n--\n\n"
-             "Wait for datagrams and return them as a ``Batch``; an empty one if none came in time\n"
-             "or if there will be no more (``ended``).\n"
-             "\n"
-             "Args:\n"
-             "    timeout: seconds; ``None`` waits for ever, 0 does not wait.\n"
-             "\n"
-             "Raises:\n"
-             "    WinsockError: WSAENETDOWN when the interface went down or away, behind the last\n"
-             "        datagram (contract R14); WSAENOTSOCK if the socket is closed; WSAEINTR if\n"
-             "        another thread closes it meanwhile (R15).");
+PyDoc_STRVAR(
+    receive_doc,
+    "receive($self, /, timeout=None)\n--\n\n"
+    "Wait for datagrams and return them as a ``Batch``; an empty one if none came in time\n"
+    "or if there will be no more (``ended``).\n"
+    "\n"
+    "Args:\n"
+    "    timeout: seconds; ``None`` waits for ever, 0 does not wait.\n"
+    "\n"
+    "Raises:\n"
+    "    WinsockError: WSAENETDOWN when the interface went down or away, behind the last\n"
+    "        datagram (contract R14); WSAENOTSOCK if the socket is closed; WSAEINTR if\n"
+    "        another thread closes it meanwhile (R15).");
 
 static PyObject *
 raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs)
@@ -518,22 +503,21 @@ raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs)
     return (PyObject *)batch;
 }
 
-PyDoc_STRVAR(statistics_doc,
-             "statistics($self, /)\n--\n\n"
-             "Return (received, dropped, truncated, bytes) since the socket was opened; dropped is\n"
-             "None where the system does not tell. A closed socket tells its last counts.");
+PyDoc_STRVAR(
+    statistics_doc,
+    "statistics($self, /)\n--\n\n"
+    "Return (received, dropped, truncated, bytes) since the socket was opened; dropped is\n"
+    "None where the system does not tell. A closed socket tells its last counts.");
 
 static PyObject *
 raw_socket_statistics(RawSocket *self, PyObject *Py_UNUSED(ignored))
 {
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
     if (self->channel != NULL) {
         self->dropped = self->backend->dropped(self->channel);
     }
     PyThread_release_lock(self->control_lock);
-    Py_END_ALLOW_THREADS
-    PyObject *dropped =
+    Py_END_ALLOW_THREADS PyObject *dropped =
         self->dropped < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(self->dropped);
     return Py_BuildValue("(KNKK)", (unsigned long long)self->received, dropped,
                          (unsigned long long)self->truncated, (unsigned long long)self->bytes);
@@ -667,14 +651,10 @@ PyDoc_STRVAR(
     "Any thread may call ``close()`` at any time (R15). Linux: packet(7).");
 
 static PyType_Slot raw_socket_slots[] = {
-    {Py_tp_doc, (void *)raw_socket_doc},
-    {Py_tp_new, raw_socket_new},
-    {Py_tp_dealloc, raw_socket_dealloc},
-    {Py_tp_repr, raw_socket_repr},
-    {Py_tp_methods, raw_socket_methods},
-    {Py_tp_getset, raw_socket_getset},
-    {Py_tp_members, raw_socket_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)raw_socket_doc}, {Py_tp_new, raw_socket_new},
+    {Py_tp_dealloc, raw_socket_dealloc}, {Py_tp_repr, raw_socket_repr},
+    {Py_tp_methods, raw_socket_methods}, {Py_tp_getset, raw_socket_getset},
+    {Py_tp_members, raw_socket_members}, {0, NULL},
 };
 
 PyType_Spec raw_socket_spec = {

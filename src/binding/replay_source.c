@@ -5,13 +5,14 @@
 
 #include "core/ip.h"
 
-#define LARGEST_BATCH 65536 /* datagrams */
+#define USUAL_BATCH 1024 /* datagrams */
+#define LARGEST_BATCH 65536
 
 typedef struct {
     replay_source_t *source;
     Py_ssize_t room; /* of the source's array of blocks */
     uint32_t snaplen;
-    Py_ssize_t batch_size;
+    size_t batch_size;
     /* The block in the making. Bytes are collected first, because a block has a fixed size. */
     PyObject *bytes; /* bytearray */
     record_t *records;
@@ -27,33 +28,30 @@ typedef struct {
 static int
 parse_tuple(PyObject *tuple, item_t *item)
 {
-    long long timestamp_ns = 0;
-    int direction = DIRECTION_INCOMING;
-    PyObject *original_length = NULL;
+    PyObject *timestamp, *direction = NULL, *original = NULL;
+    long long timestamp_ns, way = DIRECTION_INCOMING, length;
     if (!PyArg_ParseTuple(tuple,
-                          "y*L|iO!;a replayed datagram is (data, timestamp_ns, direction, "
+                          "y*O|OO;a replayed datagram is (data, timestamp_ns, direction, "
                           "original_length)",
-                          &item->view, &timestamp_ns, &direction, &PyLong_Type, &original_length)) {
+                          &item->view, &timestamp, &direction, &original)) {
         return -1;
     }
-    long long length = item->view.len;
-    if (original_length != NULL) {
-        length = PyLong_AsLongLong(original_length);
-    }
-    if (direction < DIRECTION_UNKNOWN || direction > DIRECTION_OTHER || length < item->view.len ||
-        length > UINT32_MAX) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_ValueError,
-                            "direction must be a Direction, and original_length at least the "
-                            "length of the data and below 2**32");
-        }
+    length = item->view.len;
+    if (parse_integer(timestamp, LLONG_MIN, LLONG_MAX, "timestamp_ns must fit into 64 bits",
+                      &timestamp_ns) < 0 ||
+        (direction != NULL && parse_integer(direction, DIRECTION_UNKNOWN, DIRECTION_OTHER,
+                                            "direction must be a Direction", &way) < 0) ||
+        (original != NULL &&
+         parse_integer(original, length, UINT32_MAX,
+                       "original_length must be at least the length of the data and below 2**32",
+                       &length) < 0)) {
         PyBuffer_Release(&item->view);
         return -1;
     }
     item->record = (record_t){
         .timestamp_ns = timestamp_ns,
         .original_length = (uint32_t)length,
-        .direction = (uint8_t)direction,
+        .direction = (uint8_t)way,
     };
     return 0;
 }
@@ -127,6 +125,10 @@ static int
 add_item(builder_t *self, item_t *item)
 {
     const uint8_t *data = item->view.buf;
+    if (item->view.len > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "a datagram is shorter than 2**32 bytes");
+        return -1;
+    }
     item->record.version = ip_version(data, (uint64_t)item->view.len);
     if (item->record.version == 0) { /* R8 */
         return 0;
@@ -139,7 +141,7 @@ add_item(builder_t *self, item_t *item)
     memcpy(PyByteArray_AS_STRING(self->bytes) + end, data, (size_t)length);
     item->record.length = (uint32_t)length;
     self->records[self->count++] = item->record;
-    return (Py_ssize_t)self->count == self->batch_size ? finish_block(self) : 0;
+    return self->count == self->batch_size ? finish_block(self) : 0;
 }
 
 static int
@@ -193,13 +195,11 @@ read_faults(PyObject *faults, replay_faults_t *read)
             continue;
         }
         known++;
-        long value = PyLong_AsLong(code);
+        long long value;
+        int result = parse_integer(code, 1, UINT16_MAX,
+                                   "a fault is a Winsock error number, as 10050", &value);
         Py_DECREF(code);
-        if (value == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-        if (value < 1 || value > UINT16_MAX) {
-            PyErr_SetString(PyExc_ValueError, "a fault is a Winsock error number, as 10050");
+        if (result < 0) {
             return -1;
         }
         *steps[i].code = (int)value;
@@ -216,10 +216,12 @@ read_faults(PyObject *faults, replay_faults_t *read)
 
 int
 replay_source_fill(replay_source_t *source, module_state_t *state, PyObject *datagrams,
-                   PyObject *faults, uint32_t snaplen, Py_ssize_t batch_size)
+                   PyObject *faults, uint32_t snaplen, PyObject *batch_size)
 {
-    if (batch_size < 1 || batch_size > LARGEST_BATCH) {
-        PyErr_Format(PyExc_ValueError, "batch_size must be 1 to %d datagrams", LARGEST_BATCH);
+    long long batch = USUAL_BATCH;
+    if (batch_size != NULL &&
+        parse_integer(batch_size, 1, LARGEST_BATCH, "batch_size must be 1 to 65536 datagrams",
+                      &batch) < 0) {
         return -1;
     }
     if (read_faults(faults, &source->faults) < 0) {
@@ -228,9 +230,9 @@ replay_source_fill(replay_source_t *source, module_state_t *state, PyObject *dat
     builder_t builder = {
         .source = source,
         .snaplen = snaplen,
-        .batch_size = batch_size,
+        .batch_size = (size_t)batch,
         .bytes = PyByteArray_FromStringAndSize(NULL, 0),
-        .records = PyMem_New(record_t, (size_t)batch_size),
+        .records = PyMem_New(record_t, (size_t)batch),
     };
     int result = -1;
     if (builder.bytes == NULL || builder.records == NULL) {

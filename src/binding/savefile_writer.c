@@ -134,8 +134,8 @@ savefile_writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     int64_t written;
     failure_t failure;
     do {
-        Py_BEGIN_ALLOW_THREADS
-        written = platform_write(descriptor, self->buffer, SAVEFILE_HEADER_SIZE, &failure);
+        Py_BEGIN_ALLOW_THREADS written =
+            platform_write(descriptor, self->buffer, SAVEFILE_HEADER_SIZE, &failure);
         Py_END_ALLOW_THREADS
     } while (written == 0 && PyErr_CheckSignals() == 0);
     if (written != SAVEFILE_HEADER_SIZE) {
@@ -162,26 +162,6 @@ savefile_writer_dealloc(SavefileWriter *self)
     Py_DECREF(type);
 }
 
-static int
-parse_count(PyObject *object, size_t *count)
-{
-    if (object == Py_None) {
-        return 0;
-    }
-    Py_ssize_t value = PyNumber_AsSsize_t(object, NULL);
-    if (value == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (value < 0) {
-        PyErr_SetString(PyExc_ValueError, "count must be 0 datagrams or more");
-        return -1;
-    }
-    if ((size_t)value < *count) {
-        *count = (size_t)value;
-    }
-    return 0;
-}
-
 PyDoc_STRVAR(write_doc,
              "write($self, batch, count=None, /)\n--\n\n"
              "Write the first ``count`` datagrams of a ``Batch``, by default all of them.\n"
@@ -203,9 +183,12 @@ savefile_writer_write(SavefileWriter *self, PyObject *arguments)
         return NULL;
     }
     size_t count = batch->block->count;
-    if (parse_count(limit, &count) < 0) {
+    long long most = LLONG_MAX;
+    if (limit != Py_None &&
+        parse_integer(limit, 0, LLONG_MAX, "count must be 0 datagrams or more", &most) < 0) {
         return NULL;
     }
+    count = (unsigned long long)most < count ? (size_t)most : count;
     failure_t failure;
     PyThreadState *thread = PyEval_SaveThread();
     PyThread_acquire_lock(self->lock, WAIT_LOCK);
@@ -250,12 +233,9 @@ PyDoc_STRVAR(savefile_writer_doc,
              "Format: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html");
 
 static PyType_Slot savefile_writer_slots[] = {
-    {Py_tp_doc, (void *)savefile_writer_doc},
-    {Py_tp_new, savefile_writer_new},
-    {Py_tp_dealloc, savefile_writer_dealloc},
-    {Py_tp_methods, savefile_writer_methods},
-    {Py_tp_getset, savefile_writer_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)savefile_writer_doc}, {Py_tp_new, savefile_writer_new},
+    {Py_tp_dealloc, savefile_writer_dealloc}, {Py_tp_methods, savefile_writer_methods},
+    {Py_tp_getset, savefile_writer_getset},   {0, NULL},
 };
 
 PyType_Spec savefile_writer_spec = {

@@ -3,7 +3,7 @@
 #define WINSOCKCTL_FAILURE_H
 
 typedef struct {
-    int code;         /* Winsock number (enum winsock_error); 0 for a failure of a file, not a socket */
+    int code; /* Winsock number (enum winsock_error); 0 for a failure of a file, not a socket */
     int system_error; /* the system's own number (errno, GetLastError) */
     const char *call; /* static text: the call that failed, as "WSAIoctl(SIO_RCVALL)" */
     const char *hint; /* static text: one sentence that says what to do, or "" */

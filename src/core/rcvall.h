@@ -30,7 +30,7 @@ int rcvall_check_bind(const rcvall_t *state, failure_t *failure);
 
 /* R1, R3, R6: reads the input of SIO_RCVALL. On 0 *mode is the mode to go to, which is the one
  * that the socket is in for a request without effect. */
-int rcvall_check_control(const rcvall_t *state, const void *input, size_t input_size, uint32_t *mode,
-                         failure_t *failure);
+int rcvall_check_control(const rcvall_t *state, const void *input, size_t input_size,
+                         uint32_t *mode, failure_t *failure);
 
 #endif

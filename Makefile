@@ -1,0 +1,47 @@
+# Every command of the project. `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test dev lint format build sanitize bench clean
+
+BIN := .venv/bin
+STRICT := WINSOCKCTL_STRICT=1
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## set up and watch datagrams of traffic made for the purpose
+	sh tools/setup.sh run && $(BIN)/winsockctl demo
+
+test: ## set up and run the tests
+	sh tools/setup.sh test && $(BIN)/pytest
+
+dev: ## set up everything that the commands below need
+	sh tools/setup.sh dev
+
+build: dev ## compile with gcc and with clang, every warning an error
+	for compiler in gcc clang; do \
+	    rm -rf build && CC=$$compiler $(STRICT) $(BIN)/python -m pip wheel -q --no-deps -w dist . || exit 1; \
+	done
+
+lint: dev ## check Python and C sources
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+
+format: dev ## format Python and C sources
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $$(git ls-files '*.c' '*.h')
+
+sanitize: dev ## run the tests on an AddressSanitizer and UndefinedBehaviorSanitizer build
+	VENV=.venv-sanitize WINSOCKCTL_SANITIZE=1 sh tools/setup.sh test
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	    PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
+	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	    .venv-sanitize/bin/pytest -o timeout=600
+
+bench: dev ## measure the receive path beside the standard library
+	$(BIN)/pytest benchmarks --benchmark-only
+
+clean: ## remove what the commands above made
+	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
