@@ -42,7 +42,16 @@ sources = [
             "savefile_writer",
         )
     ),
-    *(f"src/core/{name}.c" for name in ("block", "ip", "rcvall", "savefile", "winsock_errors")),
+    *(f"src/core/{name}.c" for name in (
+            "block",
+            "control_code",
+            "interface",
+            "ip",
+            "ipv6_header",
+            "rcvall",
+            "savefile",
+            "winsock_errors",
+        )),
     *(f"src/backend/{name}" for name in BACKENDS[sys.platform]),
 ]
 

@@ -13,14 +13,8 @@
 
 #include "core/block.h"
 #include "core/failure.h"
+#include "core/interface.h"
 #include "core/rcvall.h"
-
-/* The numbers of AF_INET6 differ between systems; the IP versions do not. */
-enum ip_family {
-    FAMILY_ANY = 0,
-    FAMILY_IPV4 = 4,
-    FAMILY_IPV6 = 6,
-};
 
 enum receive_outcome {
     RECEIVE_FAILED = -1,
@@ -61,12 +55,6 @@ typedef struct channel {
     rcvall_t rcvall;
     uint64_t buffer_size; /* what was really got */
 } channel_t;
-
-/* An interface is told by its index, or else by text: an address, a name, or an index in digits. */
-typedef struct {
-    const char *text; /* NULL if told by index */
-    uint32_t index;
-} interface_choice_t;
 
 typedef struct backend {
     const char *name;

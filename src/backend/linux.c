@@ -89,7 +89,7 @@ remedy(int winsock_error)
     switch (winsock_error) {
     case WINSOCK_WSAEACCES: /* R12 */
         return "capturing needs the capability CAP_NET_RAW: run the program as root (sudo), or "
-               "grant it to the interpreter with sudo setcap cap_net_raw+ep PATH_OF_PYTHON";
+               "grant it with: sudo setcap cap_net_raw+ep $(readlink -f PATH_OF_PYTHON)";
     case WINSOCK_WSAEMFILE:
         return "too many descriptors are open: close some, or raise the limit with ulimit -n";
     case WINSOCK_WSAENETDOWN:
@@ -204,7 +204,7 @@ add_address(interface_t *interface, const struct sockaddr *address)
     }
     interface->addresses = larger;
     inet_ntop(address->sa_family, bytes, interface->addresses[interface->address_count++],
-              PLATFORM_ADDRESS_TEXT);
+              ADDRESS_TEXT_SIZE);
     return 0;
 }
 
@@ -266,38 +266,13 @@ platform_interfaces_free(interface_t *list, size_t count)
     free(list);
 }
 
-/* The interface that has the address; scope (behind '%') narrows the choice if it is not NULL. */
-static const interface_t *
-find_address(const interface_t *list, size_t count, const char *address, const char *scope)
+address_t
+platform_parse_address(const char *text)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (scope != NULL && strcmp(scope, list[i].name) != 0 &&
-            strtoul(scope, NULL, 10) != list[i].index) {
-            continue;
-        }
-        for (size_t j = 0; j < list[i].address_count; j++) {
-            if (strcmp(address, list[i].addresses[j]) == 0) {
-                return &list[i];
-            }
-        }
-    }
-    return NULL;
-}
-
-typedef struct {
-    enum ip_family family; /* FAMILY_ANY: the text is no address */
-    bool unspecified;
-    const char *scope;
-    char text[PLATFORM_ADDRESS_TEXT]; /* in the one form that inet_ntop gives */
-} parsed_address_t;
-
-static parsed_address_t
-parse_address(const char *text)
-{
-    parsed_address_t parsed = {.family = FAMILY_ANY};
+    address_t parsed = {.family = FAMILY_ANY};
     struct in_addr v4;
     struct in6_addr v6;
-    char plain[PLATFORM_ADDRESS_TEXT] = "";
+    char plain[ADDRESS_TEXT_SIZE] = "";
     size_t length = strcspn(text, "%");
     if (length >= sizeof plain) {
         return parsed;
@@ -316,61 +291,26 @@ parse_address(const char *text)
     return parsed;
 }
 
-static const interface_t *
-find_index(const interface_t *list, size_t count, unsigned long index)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (list[i].index == index) {
-            return &list[i];
-        }
-    }
-    return NULL;
-}
-
 int
-linux_resolve(const interface_choice_t *where, enum ip_family family, uint32_t *index,
+linux_resolve(const interface_choice_t *choice, enum ip_family family, uint32_t *index,
               bool *loopback, failure_t *failure)
 {
-    parsed_address_t address = {.family = FAMILY_ANY};
-    if (where->text != NULL) {
-        address = parse_address(where->text);
-    }
-    if (address.unspecified) { /* R3 */
-        return fail(failure, "bind", WINSOCK_WSAEINVAL,
-                    "bind to one explicit local address or an interface, not to 0.0.0.0 or ::");
-    }
-    if (address.family != FAMILY_ANY && family != FAMILY_ANY && address.family != family) {
-        return fail(failure, "bind", WINSOCK_WSAEINVAL,
-                    "the address is of another family than the socket");
+    address_t address = {.family = FAMILY_ANY};
+    if (choice->text != NULL) {
+        address = platform_parse_address(choice->text);
     }
     interface_t *list;
     size_t count;
     if (platform_interfaces(&list, &count, failure) < 0) {
         return -1;
     }
-    const interface_t *found;
-    if (address.family != FAMILY_ANY) {
-        found = find_address(list, count, address.text, address.scope);
-    } else if (where->text != NULL) {
-        found = find_interface(list, count, where->text);
-        size_t digits = strspn(where->text, "0123456789");
-        if (found == NULL && digits > 0 && where->text[digits] == '\0') {
-            found = find_index(list, count, strtoul(where->text, NULL, 10));
-        }
-    } else {
-        found = find_index(list, count, where->index);
-    }
+    const interface_t *found = interface_find(list, count, choice, &address, family, failure);
     if (found != NULL) {
         *index = found->index;
         *loopback = found->loopback;
     }
     platform_interfaces_free(list, count);
-    if (found == NULL) {
-        return fail(failure, "bind", WINSOCK_WSAEADDRNOTAVAIL,
-                    "no interface of this machine has that address, name or index: "
-                    "'winsockctl interfaces' lists them");
-    }
-    return 0;
+    return found == NULL ? -1 : 0;
 }
 
 int64_t

@@ -9,7 +9,7 @@
 int linux_fail(failure_t *failure, const char *call);
 
 /* R3: which interface is meant. */
-int linux_resolve(const interface_choice_t *where, enum ip_family family, uint32_t *index,
+int linux_resolve(const interface_choice_t *choice, enum ip_family family, uint32_t *index,
                   bool *loopback, failure_t *failure);
 
 /* Milliseconds from now to the deadline for poll(2) and epoll_wait(2), rounded up; -1 for ever. */

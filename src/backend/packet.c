@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/control_code.h"
 #include "core/winsock_errors.h"
 
 static int
@@ -161,7 +162,7 @@ packet_control(channel_t *channel, uint32_t code, const void *input, size_t inpu
                void *output, size_t output_size, size_t *returned, failure_t *failure)
 {
     packet_t *self = (packet_t *)channel;
-    if (code != SIO_RCVALL_CODE) {
+    if (code != (uint32_t)CODE_SIO_RCVALL) {
         return platform_control(self->fd, code, input, input_size, output, output_size, returned,
                                 failure);
     }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "core/failure.h"
+#include "core/interface.h"
 
 /* Monotonic. */
 int64_t platform_now_ns(void);
@@ -28,21 +29,12 @@ void waker_set(waker_t waker);
 enum waker_outcome waker_wait(waker_t waker, int64_t deadline_ns);
 void waker_close(waker_t waker);
 
-#define PLATFORM_ADDRESS_TEXT 46 /* INET6_ADDRSTRLEN */
-
-typedef struct {
-    char name[260]; /* UTF-8 */
-    char description[260];
-    uint32_t index;
-    bool up;
-    bool loopback;
-    size_t address_count;
-    char (*addresses)[PLATFORM_ADDRESS_TEXT];
-} interface_t;
-
 /* The interfaces by ascending index; the caller gives them back with platform_interfaces_free. */
 int platform_interfaces(interface_t **list, size_t *count, failure_t *failure);
 void platform_interfaces_free(interface_t *list, size_t count);
+
+/* Reads an address in its usual forms; any other text is of FAMILY_ANY. */
+address_t platform_parse_address(const char *text);
 
 /* WSAIoctl on a socket that is not ours, or for a code that is not the backend's own (C1-C3, C8).
  */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/control_code.h"
 #include "core/winsock_errors.h"
 
 static const char on_demand[] = "the replay was told to fail here";
@@ -73,7 +74,7 @@ replay_control(channel_t *channel, uint32_t code, const void *input, size_t inpu
     (void)output;
     (void)output_size;
     *returned = 0;
-    if (code != SIO_RCVALL_CODE) {
+    if (code != (uint32_t)CODE_SIO_RCVALL) {
         return fail(failure, "WSAIoctl", WINSOCK_WSAEINVAL, "a replay carries SIO_RCVALL only");
     }
     uint32_t mode;

@@ -19,6 +19,13 @@ enum direction {
 
 enum record_flag {
     RECORD_TRUNCATED = 1, /* length < original_length */
+    RECORD_REBUILT =
+        2, /* the IPv6 header is ours, ipv6_header.h; these fields of it are not known: */
+    RECORD_NEXT_HEADER_UNKNOWN = 4,
+    RECORD_HOP_LIMIT_UNKNOWN = 8,
+    RECORD_TRAFFIC_CLASS_UNKNOWN = 16,
+    RECORD_FLOW_LABEL_UNKNOWN = 32,
+    RECORD_DESTINATION_UNKNOWN = 64,
 };
 
 /* Seen from Python as a structured array: RECORD_FORMAT in batch.c says the same. */

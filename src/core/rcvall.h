@@ -9,7 +9,6 @@
 
 #include "core/failure.h"
 
-#define SIO_RCVALL_CODE 0x98000001u
 #define SIO_RCVALL_CALL "WSAIoctl(SIO_RCVALL)"
 
 /* The prefix keeps them apart from the RCVALL_VALUE of mstcpip.h. */

@@ -14,7 +14,7 @@ class Interface:
     index: int
     """The number of the interface, from 1."""
     description: str
-    """What the system or its administrator says it is; empty where nothing is said."""
+    """What kind of adapter it is, as Windows tells; empty on Linux."""
     addresses: tuple[str, ...]
     """IPv4 and IPv6 addresses, without prefix length or scope."""
     up: bool

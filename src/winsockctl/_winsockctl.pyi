@@ -10,11 +10,7 @@ class _HasFileno(Protocol):
 
 _Descriptor: TypeAlias = int | _HasFileno
 _ReplayItem: TypeAlias = (
-    Buffer
-    | Datagram
-    | tuple[Buffer, int]
-    | tuple[Buffer, int, int]
-    | tuple[Buffer, int, int, int]
+    Buffer | Datagram | tuple[Buffer, int] | tuple[Buffer, int, int] | tuple[Buffer, int, int, int]
 )
 
 class Direction(IntEnum):
@@ -127,6 +123,4 @@ class SavefileWriter:
 
 def backends() -> tuple[str, ...]: ...
 def interfaces() -> list[tuple[str, int, str, tuple[str, ...], bool, bool]]: ...
-def ioctl(
-    sock: _Descriptor, code: int, in_buffer: Buffer = b"", out_size: int = 0, /
-) -> bytes: ...
+def ioctl(sock: _Descriptor, code: int, in_buffer: Buffer = b"", out_size: int = 0, /) -> bytes: ...

@@ -1,0 +1,232 @@
+"""``winsockctl capture``: the datagrams of an interface as lines or as a pcap file."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import socket
+import sys
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from winsockctl import Capture, RcvAll, SavefileWriter, interfaces
+from winsockctl.cli.errors import UsageError, naming
+from winsockctl.cli.output import say
+from winsockctl.cli.summary import hex_dump, line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from winsockctl import Batch, Statistics
+
+_STATUS_INTERVAL = 1.0  # seconds
+# How long a signal may go unnoticed.
+_LOOK_INTERVAL = 0.1  # seconds
+# Some senders (timeout(1), for one) send the same signal twice at once.
+_INSIST_AFTER = 1.0  # seconds
+# A shorter line leaves nothing of the longer one that it is written over.
+_STATUS_WIDTH = 76  # columns
+
+
+class _Sink(Protocol):
+    def take(self, batch: Batch, count: int) -> None:
+        """Take the first ``count`` datagrams."""
+
+    def status(self, capture: Capture, received: int) -> None:
+        """Tell how it goes, if there is nothing else to be seen of it."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Capture until the count, the time, a signal, or the reader of the output ends it."""
+    if arguments.write == "-" and (sys.stdout is None or sys.stdout.isatty()):
+        raise UsageError(
+            "'-w -' writes binary data: send standard output to a file or a program, "
+            "as in 'winsockctl capture INTERFACE -w - | tshark -r -'"
+        )
+    family = {(True, False): socket.AF_INET, (False, True): socket.AF_INET6}
+    with naming(arguments.interface):
+        capture = Capture(
+            _interface(arguments.interface),
+            family=family.get((arguments.ipv4, arguments.ipv6)),
+            mode=RcvAll.ON if arguments.promiscuous else RcvAll.IPLEVEL,
+            snaplen=arguments.snaplen,
+            buffer_size=arguments.buffer_size * 2**20,
+            latency=arguments.latency,
+        )
+    with capture, _StopSignals() as signals, _sink(arguments) as sink:
+        pump = _Pump(capture, sink, arguments, signals)
+        try:
+            target = f" into {_target_name(arguments)}" if arguments.write else ""
+            _tell(f"capturing on {arguments.interface}{target} ({capture.backend}), Ctrl-C ends")
+            pump.run()
+        except BrokenPipeError:
+            # As after "| head": the capture ends when nobody reads it any more.
+            pass
+        finally:
+            capture.close()
+            _tell(pump.totals())
+    return 0
+
+
+def _interface(text: str) -> str | int:
+    """Return an index for a number, unless an interface has that number as its name."""
+    if text.isascii() and text.isdecimal() and text not in {entry.name for entry in interfaces()}:
+        return int(text)
+    return text
+
+
+class _Pump:
+    """Moves batches from a capture to a sink and counts what it moved."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        sink: _Sink,
+        arguments: argparse.Namespace,
+        signals: _StopSignals,
+    ) -> None:
+        self._capture = capture
+        self._sink = sink
+        self._signals = signals
+        self._limit = sys.maxsize if arguments.count is None else arguments.count
+        self._end = math.inf
+        if arguments.seconds is not None:
+            self._end = time.monotonic() + arguments.seconds
+        # The last block comes after the latency, counted by a timer that may just have run.
+        self._grace = 2 * arguments.latency + 0.05  # seconds
+        self._received = 0
+        self._truncated_beyond_limit = 0
+
+    def run(self) -> None:
+        """Work until the count, the time or a signal; then fetch what was received before it."""
+        while self._received < self._limit and not self._signals.came:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                break
+            self._take(self._capture.read(min(_LOOK_INTERVAL, left)))
+        self._capture.mode = RcvAll.OFF
+        while self._received < self._limit and (batch := self._capture.read(self._grace)):
+            self._take(batch)
+
+    def _take(self, batch: Batch) -> None:
+        count = min(len(batch), self._limit - self._received)
+        self._received += count
+        if batch:
+            self._sink.take(batch, count)
+        beyond = islice(batch.datagrams(), count, None)
+        self._truncated_beyond_limit += sum(datagram.truncated for datagram in beyond)
+        self._sink.status(self._capture, self._received)
+
+    def totals(self) -> str:
+        """Return the closing line."""
+        statistics = self._capture.statistics
+        truncated = statistics.truncated - self._truncated_beyond_limit
+        return f"{_counts(self._received, statistics)}, {truncated} truncated"
+
+
+class _Lines:
+    """Lines on standard output, at once."""
+
+    def __init__(self, *, with_bytes: bool) -> None:
+        self._with_bytes = with_bytes
+
+    def take(self, batch: Batch, count: int) -> None:
+        lines = []
+        for datagram in islice(batch.datagrams(), count):
+            lines.append(line(datagram))
+            if self._with_bytes:
+                lines += hex_dump(datagram.data)
+        say("\n".join(lines))
+
+    def status(self, capture: Capture, received: int) -> None:
+        pass
+
+
+class _Savefile:
+    """A pcap file; how it goes is told on a terminal about once a second."""
+
+    def __init__(self, writer: SavefileWriter, name: str) -> None:
+        self._writer = writer
+        self._name = name
+        self._told_at = time.monotonic()
+        self._told_received = 0
+
+    def take(self, batch: Batch, count: int) -> None:
+        with naming(self._name):
+            self._writer.write(batch, count)
+
+    def status(self, capture: Capture, received: int) -> None:
+        elapsed = time.monotonic() - self._told_at
+        if elapsed < _STATUS_INTERVAL or not _on_terminal():
+            return
+        rate = (received - self._told_received) / elapsed
+        self._told_at += elapsed
+        self._told_received = received
+        counts = _counts(received, capture.statistics)
+        text = f"{counts}, {self._writer.size} bytes, {rate:.0f}/s"
+        print(f"\r{text:<{_STATUS_WIDTH}}", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _sink(arguments: argparse.Namespace) -> Iterator[_Sink]:
+    if arguments.write is None:
+        yield _Lines(with_bytes=arguments.hex)
+        return
+    name = _target_name(arguments)
+    target = sys.stdout.fileno() if arguments.write == "-" else arguments.write
+    with open(target, "wb", buffering=0, closefd=arguments.write != "-") as file:
+        with naming(name):
+            writer = SavefileWriter(file.fileno(), snaplen=arguments.snaplen)
+        yield _Savefile(writer, name)
+
+
+def _target_name(arguments: argparse.Namespace) -> str:
+    return "standard output" if arguments.write == "-" else str(arguments.write)
+
+
+class _StopSignals:
+    """Notes SIGINT and SIGTERM while it is entered; what was received before is still handled."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def came(self) -> bool:
+        """Whether there was one."""
+        return self._first is not None
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+        elif time.monotonic() - self._first > _INSIST_AFTER:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # A signal has ended the command: its twin must not turn that into a failure.
+        if not self.came:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+
+
+def _counts(received: int, statistics: Statistics) -> str:
+    dropped = "unknown" if statistics.dropped is None else statistics.dropped
+    return f"{received} received, {dropped} dropped"
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _tell(text: str) -> None:
+    """Print a line on standard error, over the status line if there is one."""
+    print(f"\r{text:<{_STATUS_WIDTH}}" if _on_terminal() else text, file=sys.stderr, flush=True)

@@ -1,0 +1,52 @@
+"""Failures as one line that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import TYPE_CHECKING
+
+from winsockctl import WinsockError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class UsageError(Exception):
+    """The command was called wrongly: exit status 2."""
+
+
+class CommandError(Exception):
+    """The command could not do what it was asked for: exit status 1."""
+
+
+_REMEDIES = {
+    errno.EACCES: "choose a place where you may write",
+    errno.EISDIR: "give the name of a file in it",
+    errno.ENOENT: "create its folder first",
+    errno.ENOSPC: "free some space or write to another disk",
+    errno.ENOTDIR: "create its folder first",
+    errno.EROFS: "choose a place where you may write",
+}
+
+
+def explain(error: Exception) -> str:
+    """Return the line for an error: what failed, why, and what to do."""
+    line = str(error)
+    if isinstance(error, MemoryError):
+        line = "out of memory; take a smaller --buffer-size"
+    elif isinstance(error, OSError) and error.strerror is not None:
+        line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        remedy = None if isinstance(error, WinsockError) else _REMEDIES.get(error.errno or 0)
+        line = f"{line}; {remedy}" if remedy else line
+    return " ".join(line.split())
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Let an ``OSError`` that passes tell which file or interface it is about."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = name
+        raise

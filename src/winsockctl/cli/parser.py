@@ -1,0 +1,202 @@
+"""The arguments of the command and its help texts."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+import winsockctl
+from winsockctl.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} -h'")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; it raises ``UsageError`` for what it does not understand."""
+    parser = _Parser(
+        prog="winsockctl",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Capture the IPv4 and IPv6 datagrams that pass a network interface,\n"
+        "without a driver.",
+        epilog="""\
+examples:
+  winsockctl demo                           see it work, nothing to prepare
+  winsockctl interfaces                     what can be captured
+  winsockctl capture eth0                   one line a datagram until Ctrl-C
+  winsockctl capture eth0 -w out.pcap       record to a file for tshark or Wireshark
+  winsockctl doctor                         what works on this machine, and why not
+
+'winsockctl COMMAND -h' explains a command and its options.
+exit status: 0 done, 1 failed, 2 wrong usage""",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"winsockctl {winsockctl.__version__}"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=summary,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            description=description,
+            epilog=epilog,
+        )
+
+    command(
+        "interfaces",
+        "list what can be captured",
+        "List the network interfaces: name, index, state, loopback, addresses.",
+        """\
+The name, the index and every address of an interface that is up can be given to
+'winsockctl capture'. Listing needs no privilege.
+
+example:
+  winsockctl interfaces""",
+    )
+    _add_capture(
+        command(
+            "capture",
+            "show or record the datagrams that pass an interface",
+            """\
+Show the IPv4 and IPv6 datagrams that pass an interface, one line each, until Ctrl-C.
+
+A line has the local time, source > destination with ports, the protocol with the
+flags or the type that matter, and the length of the whole IP datagram in bytes.
+A closing line on standard error counts what was received, dropped and truncated.""",
+            """\
+examples:
+  winsockctl capture eth0                       everything that eth0 receives and sends
+  winsockctl capture 192.0.2.10 -c 20           20 IPv4 datagrams of the interface with it
+  winsockctl capture 2 -6 -s 10                 IPv6 on interface number 2, for 10 seconds
+  winsockctl capture eth0 | grep ':53 '         only lines with port 53
+  winsockctl capture eth0 -x --snaplen 64       the first 64 bytes of each, as a hex dump
+  winsockctl capture eth0 -w out.pcap           to a file, for tshark or Wireshark
+  winsockctl capture eth0 -w - | tshark -r -    to another program
+
+Needs the privilege to capture (Linux: root or CAP_NET_RAW); 'winsockctl doctor'
+tells whether you have it. 'winsockctl interfaces' lists the interfaces.""",
+        )
+    )
+    demo = command(
+        "demo",
+        "see it work: make traffic on loopback and capture it",
+        """\
+Make a little traffic on loopback (UDP, TCP and ICMP over IPv4 and IPv6), capture it
+live, show it, and check that everything that was sent was captured. Takes a second
+or two and needs no preparation.
+
+Without the privilege to capture it does the same in a private user and network
+namespace (Linux), which is gone when it ends.""",
+        """\
+example:
+  winsockctl demo
+
+exit status: 0 everything was captured, 1 something was not or capturing is impossible""",
+    )
+    demo.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
+    command(
+        "doctor",
+        "tell what works on this machine, and why not",
+        """\
+Try everything that capturing needs and say of each: ok, no (with the remedy), or
+unsupported. Nothing that it tries lasts.""",
+        """\
+example:
+  winsockctl doctor
+
+exit status: 0 capturing works, 1 it does not""",
+    )
+    return parser
+
+
+def _add_capture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface",
+        metavar="INTERFACE",
+        help="its name, its index, or one of its addresses (then only that address's family)",
+    )
+    family = parser.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="ipv4", action="store_true", help="only IPv4")
+    family.add_argument("-6", dest="ipv6", action="store_true", help="only IPv6")
+    parser.add_argument(
+        "-c",
+        "--count",
+        metavar="N",
+        type=_number(int, 1),
+        help="end after exactly N datagrams",
+    )
+    parser.add_argument(
+        "-s",
+        "--seconds",
+        metavar="S",
+        type=_number(float, 0.001, threading.TIMEOUT_MAX),
+        help="end after S seconds",
+    )
+    parser.add_argument(
+        "--promiscuous",
+        action="store_true",
+        help="ask the adapter for datagrams of other stations too (default: what it receives "
+        "and sends anyway)",
+    )
+    parser.add_argument(
+        "--snaplen",
+        metavar="BYTES",
+        type=_number(int, 1),
+        help="keep the first BYTES of each datagram (default: all)",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        "-x", "--hex", action="store_true", help="after each line the bytes, as a hex dump"
+    )
+    output.add_argument(
+        "-w",
+        "--write",
+        metavar="FILE",
+        help="write a pcap file (nanosecond time stamps, LINKTYPE_RAW) instead of lines; "
+        "- is standard output",
+    )
+    parser.add_argument(
+        "--buffer-size",
+        metavar="MIB",
+        type=_number(int, 1),
+        default=64,
+        help="room for datagrams not yet read, in MiB (default: %(default)s); more drops less",
+    )
+    parser.add_argument(
+        "--latency",
+        metavar="S",
+        type=_number(float, 0.001, 60),
+        default=0.01,
+        help="seconds until datagrams are handed over although their block is not full, "
+        "0.001 to 60 (default: %(default)s); more costs less",
+    )
+
+
+def _number(
+    kind: type[int] | type[float], least: float, most: float | None = None
+) -> Callable[[str], int | float]:
+    """Return a converter for argparse that admits numbers from ``least`` to ``most``."""
+    what = "a whole number" if kind is int else "a number"
+    span = f"from {least:g}" + (f" to {most:g}" if most is not None else "")
+
+    def convert(text: str) -> int | float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        # Written so that not-a-number fails it.
+        if number is not None and number >= least and (most is None or number <= most):
+            return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} {span}")
+
+    return convert
