@@ -13,16 +13,30 @@ BACKENDS = {
     "linux": [
         "linux.c",
         "linux_control.c",
+        "linux_operation.c",
         "packet.c",
         "packet_filter.c",
         "packet_message.c",
         "packet_ring.c",
         "replay.c",
     ],
+    "win32": [
+        "windows.c",
+        "windows_operation.c",
+        "winsock.c",
+        "replay.c",
+    ],
+}
+MACROS = {
+    "linux": [("_GNU_SOURCE", "1")],
+    "win32": [("_WIN32_WINNT", "0x0A00"), ("WIN32_LEAN_AND_MEAN", "1")],
+}
+LIBRARIES = {
+    "win32": ["ws2_32", "iphlpapi"],
 }
 
 if sys.platform not in BACKENDS:
-    sys.exit(f"winsockctl has no capture backend for {sys.platform} yet; it builds on Linux")
+    sys.exit(f"winsockctl has no capture backend for {sys.platform}: it runs on Linux and Windows")
 
 sources = [
     "src/_winsockctl.c",
@@ -36,13 +50,16 @@ sources = [
             "datagram",
             "errors",
             "interfaces",
+            "operation",
             "options",
             "raw_socket",
             "replay_source",
             "savefile_writer",
         )
     ),
-    *(f"src/core/{name}.c" for name in (
+    *(
+        f"src/core/{name}.c"
+        for name in (
             "block",
             "control_code",
             "interface",
@@ -51,11 +68,12 @@ sources = [
             "rcvall",
             "savefile",
             "winsock_errors",
-        )),
+        )
+    ),
     *(f"src/backend/{name}" for name in BACKENDS[sys.platform]),
 ]
 
-compile_args = ["-std=c11", "-fvisibility=hidden"]
+compile_args = ["/std:c11"] if sys.platform == "win32" else ["-std=c11", "-fvisibility=hidden"]
 link_args = []
 if os.environ.get("WINSOCKCTL_STRICT"):
     compile_args += ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
@@ -70,7 +88,8 @@ setup(
             "winsockctl._winsockctl",
             sources,
             include_dirs=["src"],
-            define_macros=[("_GNU_SOURCE", "1")],
+            define_macros=MACROS[sys.platform],
+            libraries=LIBRARIES.get(sys.platform, []),
             depends=[
                 os.path.join(folder, name)
                 for folder, _, names in os.walk("src")

@@ -98,6 +98,7 @@ module_exec(PyObject *module)
         add_type(module, &batch_iterator_spec, &state->batch_iterator_type, false) < 0 ||
         add_type(module, &column_spec, &state->column_type, false) < 0 ||
         add_type(module, &datagram_spec, &state->datagram_type, true) < 0 ||
+        add_type(module, &operation_spec, &state->operation_type, true) < 0 ||
         add_type(module, &raw_socket_spec, &state->raw_socket_type, true) < 0 ||
         add_type(module, &savefile_writer_spec, &state->savefile_writer_type, true) < 0 ||
         errors_add(module, state) < 0 || add_direction(module, state) < 0) {
@@ -114,6 +115,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->batch_iterator_type);
     Py_VISIT(state->column_type);
     Py_VISIT(state->datagram_type);
+    Py_VISIT(state->operation_type);
     Py_VISIT(state->raw_socket_type);
     Py_VISIT(state->savefile_writer_type);
     Py_VISIT(state->winsock_error);
@@ -135,6 +137,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->batch_iterator_type);
     Py_CLEAR(state->column_type);
     Py_CLEAR(state->datagram_type);
+    Py_CLEAR(state->operation_type);
     Py_CLEAR(state->raw_socket_type);
     Py_CLEAR(state->savefile_writer_type);
     Py_CLEAR(state->winsock_error);
@@ -162,7 +165,7 @@ static PyModuleDef_Slot module_slots[] = {
     {0, NULL},
 };
 
-static struct PyModuleDef module_definition = {
+struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "winsockctl._winsockctl",
     .m_doc = "The C floor of winsockctl: sockets, batches and control codes.",

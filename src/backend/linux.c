@@ -18,6 +18,9 @@
 #define NANOSECONDS 1000000000
 #define NANOSECONDS_PER_MS 1000000
 
+/* EINTR ends a wait at once; this is for a signal that came just before it. */
+const int64_t platform_signal_interval_ns = NANOSECONDS;
+
 const backend_t *const platform_backends[] = {
     &packet_ring_backend,
     &packet_message_backend,
@@ -39,6 +42,7 @@ static const struct {
     {ENFILE, WINSOCK_WSAEMFILE},
     {EAGAIN, WINSOCK_WSAEWOULDBLOCK},
     {EINPROGRESS, WINSOCK_WSAEINPROGRESS},
+    {EINPROGRESS, WINSOCK_WSA_IO_INCOMPLETE},
     {EALREADY, WINSOCK_WSAEALREADY},
     {ENOTSOCK, WINSOCK_WSAENOTSOCK},
     {EDESTADDRREQ, WINSOCK_WSAEDESTADDRREQ},
@@ -301,10 +305,11 @@ linux_resolve(const interface_choice_t *choice, enum ip_family family, uint32_t 
     }
     interface_t *list;
     size_t count;
-    if (platform_interfaces(&list, &count, failure) < 0) {
+    if (interface_check_address(&address, family, failure) < 0 ||
+        platform_interfaces(&list, &count, failure) < 0) {
         return -1;
     }
-    const interface_t *found = interface_find(list, count, choice, &address, family, failure);
+    const interface_t *found = interface_find(list, count, choice, &address, failure);
     if (found != NULL) {
         *index = found->index;
         *loopback = found->loopback;

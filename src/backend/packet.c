@@ -114,6 +114,7 @@ packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *fail
     if (errno != 0) {
         return linux_fail(failure, "bind");
     }
+    packet_set_ended(self, 0);
     channel->rcvall.bound = true;
     return 0;
 }
@@ -174,6 +175,19 @@ packet_control(channel_t *channel, uint32_t code, const void *input, size_t inpu
     return set_mode(self, mode, failure);
 }
 
+void
+packet_set_ended(packet_t *self, int error)
+{
+    __atomic_store_n(&self->ended_by, error, __ATOMIC_RELAXED);
+}
+
+enum receive_outcome
+packet_end(const packet_t *self, failure_t *failure)
+{
+    errno = __atomic_load_n(&self->ended_by, __ATOMIC_RELAXED);
+    return (enum receive_outcome)linux_fail(failure, "receive");
+}
+
 enum receive_outcome
 packet_wait(packet_t *self, int64_t deadline_ns)
 {
@@ -188,9 +202,9 @@ packet_wait(packet_t *self, int64_t deadline_ns)
             if (events[i].data.fd != self->fd) {
                 outcome = RECEIVE_WOKEN;
             } else if (events[i].events & EPOLLERR) {
-                errno = pending_error(self->fd);
-                if (errno != 0) {
-                    linux_fail(&self->ended_by, "receive");
+                int error = pending_error(self->fd);
+                if (error != 0) {
+                    packet_set_ended(self, error);
                 }
             }
         }

@@ -22,7 +22,7 @@ typedef struct {
     uint32_t snaplen;
     uint32_t interface_index;
     bool loopback;
-    failure_t ended_by;       /* R14: why nothing more will come; its call is NULL until then */
+    int ended_by;             /* R14: the errno of why nothing more will come, or 0; atomic */
     int64_t dropped;          /* the kernel clears its count on reading; this one grows */
     ring_t *ring;             /* packet_ring.c, else NULL */
     message_buffer_t *buffer; /* packet_message.c, else NULL */
@@ -43,6 +43,16 @@ void packet_close(packet_t *self);
 /* Waits until the socket has something new to say or failed (see ended_by). RECEIVE_BLOCK means:
  * look again. */
 enum receive_outcome packet_wait(packet_t *self, int64_t deadline_ns);
+
+/* R14: what ended the capture comes behind the last datagram. */
+static inline bool
+packet_has_ended(const packet_t *self)
+{
+    return __atomic_load_n(&self->ended_by, __ATOMIC_RELAXED) != 0;
+}
+
+enum receive_outcome packet_end(const packet_t *self, failure_t *failure);
+void packet_set_ended(packet_t *self, int error);
 
 /* Attaches the kernel's filter for a family and a mode. R4-R8, R10 */
 int packet_filter_attach(int fd, enum ip_family family, uint32_t mode, bool loopback,

@@ -73,7 +73,7 @@ copy_messages(message_buffer_t *buffer, size_t count)
     block_t *block = block_new(size, count);
     for (size_t i = 0; block != NULL && i < count; i++) {
         record_t record = describe(buffer, i);
-        block_append(block, buffer->bytes[i], record.length, record);
+        block_append(block, buffer->bytes[i], record);
     }
     return block;
 }
@@ -99,12 +99,11 @@ packet_message_receive(channel_t *channel, int64_t deadline_ns, block_t **block,
         }
         if (errno != EAGAIN) {
             /* Reading the error cleared it; what is in the queue comes out first. R14 */
-            linux_fail(&self->ended_by, "receive");
+            packet_set_ended(self, errno);
             continue;
         }
-        if (self->ended_by.call != NULL) {
-            *failure = self->ended_by;
-            return RECEIVE_FAILED;
+        if (packet_has_ended(self)) {
+            return packet_end(self, failure);
         }
         enum receive_outcome outcome = packet_wait(self, deadline_ns);
         if (outcome != RECEIVE_BLOCK) {

@@ -341,7 +341,7 @@ copy_block(const ring_t *self, size_t slot)
     const struct tpacket3_hdr *packet = first_packet(self, bytes, slot);
     for (uint32_t i = 0; i < header->num_pkts; i++) {
         record_t record = describe(bytes, packet);
-        block_append(block, bytes + record.offset, record.length, record);
+        block_append(block, bytes + record.offset, record);
         packet = packet_behind(packet);
     }
     return block;
@@ -452,9 +452,8 @@ packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, fa
             return outcome;
         }
         /* R14: the kernel still retires the last block, after the latency. */
-        if (self->ended_by.call != NULL && !has_unfinished_block(self->ring)) {
-            *failure = self->ended_by;
-            return RECEIVE_FAILED;
+        if (packet_has_ended(self) && !has_unfinished_block(self->ring)) {
+            return packet_end(self, failure);
         }
         outcome = packet_wait(self, deadline_ns);
         if (outcome != RECEIVE_BLOCK) {

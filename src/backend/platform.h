@@ -12,6 +12,10 @@
 /* Monotonic. */
 int64_t platform_now_ns(void);
 
+/* How long a wait may last before the caller looks for signals by itself: here a signal does not
+ * end the wait, or only if it comes during it. */
+extern const int64_t platform_signal_interval_ns;
+
 /* The number that errno would have for a Winsock error; 0 if there is none. */
 int platform_errno(int winsock_error);
 

@@ -3,7 +3,6 @@
 #include "backend/platform.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/control_code.h"
 #include "core/winsock_errors.h"
@@ -16,13 +15,6 @@ typedef struct {
     replay_source_t source;
     size_t next; /* block */
 } replay_t;
-
-/* An address of no interface: the socket is bound, but not to one (R3). */
-static bool
-is_unspecified(const char *text)
-{
-    return text != NULL && (strcmp(text, "0.0.0.0") == 0 || strcmp(text, "::") == 0);
-}
 
 static channel_t *
 replay_open(const channel_options_t *options, failure_t *failure)
@@ -55,9 +47,11 @@ replay_bind(channel_t *channel, const interface_choice_t *where, failure_t *fail
     if (rcvall_check_bind(&channel->rcvall, failure) < 0) {
         return -1;
     }
-    if (is_unspecified(where->text)) {
-        return fail(failure, "bind", WINSOCK_WSAEINVAL,
-                    "bind to one explicit local address or an interface, not to 0.0.0.0 or ::");
+    if (where->text != NULL) {
+        address_t address = platform_parse_address(where->text);
+        if (interface_check_address(&address, channel->family, failure) < 0) {
+            return -1;
+        }
     }
     if (self->source.faults.bind != 0) {
         return fail(failure, "bind", self->source.faults.bind, on_demand);

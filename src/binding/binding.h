@@ -17,6 +17,7 @@ typedef struct {
     PyTypeObject *batch_iterator_type;
     PyTypeObject *column_type;
     PyTypeObject *datagram_type;
+    PyTypeObject *operation_type;
     PyTypeObject *raw_socket_type;
     PyTypeObject *savefile_writer_type;
     PyObject *winsock_error;
@@ -36,7 +37,17 @@ state_of_module(PyObject *module)
     return PyModule_GetState(module);
 }
 
-/* The types are final, so an instance's type is the one that the module made. */
+extern struct PyModuleDef module_definition;
+
+/* Of a type that may be a subclass. */
+static inline module_state_t *
+state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &module_definition);
+    return module == NULL ? NULL : PyModule_GetState(module);
+}
+
+/* Of an instance of a final type, whose type is the one that the module made. */
 static inline module_state_t *
 state_of(PyObject *instance)
 {
@@ -47,6 +58,7 @@ extern PyType_Spec batch_spec;
 extern PyType_Spec batch_iterator_spec;
 extern PyType_Spec column_spec;
 extern PyType_Spec datagram_spec;
+extern PyType_Spec operation_spec;
 extern PyType_Spec raw_socket_spec;
 extern PyType_Spec savefile_writer_spec;
 
@@ -99,14 +111,29 @@ int replay_source_fill(replay_source_t *source, module_state_t *state, PyObject 
 void replay_source_clear(replay_source_t *source);
 
 /* raw_socket.c */
+intptr_t raw_socket_descriptor(const struct RawSocket *self);
 struct RawSocket *raw_socket_find(module_state_t *state, intptr_t descriptor); /* borrowed */
 /* Without the GIL. */
 int raw_socket_control(struct RawSocket *self, uint32_t code, const void *input, size_t input_size,
                        void *output, size_t output_size, size_t *returned, failure_t *failure);
 
-/* control.c: WSAIoctl on one of our sockets or, where own is NULL, on any descriptor. */
-PyObject *control_run(module_state_t *state, struct RawSocket *own, intptr_t descriptor,
-                      PyObject *arguments);
+/* control.c: what ioctl(), RawSocket.ioctl() and Operation() are given, and the call itself. */
+typedef struct {
+    struct RawSocket *own; /* borrowed; NULL for any other descriptor */
+    intptr_t descriptor;
+} control_target_t;
+
+typedef struct {
+    uint32_t code;
+    Py_buffer input; /* to be released */
+    Py_ssize_t output_size;
+} control_request_t;
+
+int control_parse(module_state_t *state, PyObject *arguments, control_target_t *target,
+                  control_request_t *request);
+PyObject *control_run(module_state_t *state, const control_target_t *target,
+                      control_request_t *request);
+PyObject *control_own(module_state_t *state, struct RawSocket *own, PyObject *arguments);
 PyObject *control_function(PyObject *module, PyObject *arguments);
 
 /* options.c: arguments that several types take. */

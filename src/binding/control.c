@@ -4,18 +4,13 @@
 /* More than any control code returns; a larger wish is a mistake. */
 #define LARGEST_OUTPUT (1 << 20)
 
-typedef struct {
-    uint32_t code;
-    Py_buffer input;
-    Py_ssize_t output_size;
-} request_t;
-
+/* The arguments behind the socket. */
 static int
-parse_request(PyObject *arguments, request_t *request)
+parse_request(PyObject *arguments, control_request_t *request)
 {
     PyObject *code_object, *size_object = NULL;
     long long code, size = 0;
-    *request = (request_t){0};
+    *request = (control_request_t){0};
     if (!PyArg_ParseTuple(arguments, "O|y*O:ioctl", &code_object, &request->input, &size_object)) {
         return -1;
     }
@@ -29,40 +24,6 @@ parse_request(PyObject *arguments, request_t *request)
     request->code = (uint32_t)code;
     request->output_size = (Py_ssize_t)size;
     return 0;
-}
-
-PyObject *
-control_run(module_state_t *state, struct RawSocket *own, intptr_t descriptor, PyObject *arguments)
-{
-    request_t request;
-    if (parse_request(arguments, &request) < 0) {
-        return NULL;
-    }
-    PyObject *output = PyBytes_FromStringAndSize(NULL, request.output_size);
-    if (output == NULL) {
-        PyBuffer_Release(&request.input);
-        return NULL;
-    }
-    const void *input = request.input.buf;
-    size_t input_size = (size_t)request.input.len, output_size = (size_t)request.output_size;
-    void *room = PyBytes_AS_STRING(output);
-    size_t returned = 0;
-    failure_t failure;
-    int result;
-    Py_BEGIN_ALLOW_THREADS result =
-        own != NULL ? raw_socket_control(own, request.code, input, input_size, room, output_size,
-                                         &returned, &failure)
-                    : platform_control(descriptor, request.code, input, input_size, room,
-                                       output_size, &returned, &failure);
-    Py_END_ALLOW_THREADS PyBuffer_Release(&request.input);
-    if (result < 0) {
-        Py_DECREF(output);
-        return raise_failure(state, &failure);
-    }
-    if (returned < output_size) {
-        _PyBytes_Resize(&output, (Py_ssize_t)returned);
-    }
-    return output;
 }
 
 static int
@@ -89,32 +50,84 @@ descriptor_of(PyObject *sock, intptr_t *descriptor)
     return 0;
 }
 
+int
+control_parse(module_state_t *state, PyObject *arguments, control_target_t *target,
+              control_request_t *request)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(arguments);
+    if (count < 2) {
+        PyErr_SetString(PyExc_TypeError, "a socket and a control code are needed");
+        return -1;
+    }
+    PyObject *sock = PyTuple_GET_ITEM(arguments, 0);
+    if (Py_IS_TYPE(sock, state->raw_socket_type)) {
+        target->own = (struct RawSocket *)sock;
+        target->descriptor = raw_socket_descriptor(target->own);
+    } else if (descriptor_of(sock, &target->descriptor) < 0) {
+        return -1;
+    } else {
+        target->own = raw_socket_find(state, target->descriptor);
+    }
+    PyObject *rest = PyTuple_GetSlice(arguments, 1, count);
+    if (rest == NULL) {
+        return -1;
+    }
+    int result = parse_request(rest, request);
+    Py_DECREF(rest);
+    return result;
+}
+
+/* Releases the request. */
+PyObject *
+control_run(module_state_t *state, const control_target_t *target, control_request_t *request)
+{
+    PyObject *output = PyBytes_FromStringAndSize(NULL, request->output_size);
+    if (output == NULL) {
+        PyBuffer_Release(&request->input);
+        return NULL;
+    }
+    const void *input = request->input.buf;
+    size_t input_size = (size_t)request->input.len, output_size = (size_t)request->output_size;
+    void *room = PyBytes_AS_STRING(output);
+    size_t returned = 0;
+    failure_t failure;
+    int result;
+    Py_XINCREF(target->own);
+    Py_BEGIN_ALLOW_THREADS
+    result = target->own != NULL
+                 ? raw_socket_control(target->own, request->code, input, input_size, room,
+                                      output_size, &returned, &failure)
+                 : platform_control(target->descriptor, request->code, input, input_size, room,
+                                    output_size, &returned, &failure);
+    Py_END_ALLOW_THREADS
+    Py_XDECREF(target->own);
+    PyBuffer_Release(&request->input);
+    if (result < 0) {
+        Py_DECREF(output);
+        return raise_failure(state, &failure);
+    }
+    if (returned < output_size) {
+        _PyBytes_Resize(&output, (Py_ssize_t)returned);
+    }
+    return output;
+}
+
+PyObject *
+control_own(module_state_t *state, struct RawSocket *own, PyObject *arguments)
+{
+    const control_target_t target = {.own = own, .descriptor = -1};
+    control_request_t request;
+    return parse_request(arguments, &request) < 0 ? NULL : control_run(state, &target, &request);
+}
+
 PyObject *
 control_function(PyObject *module, PyObject *arguments)
 {
     module_state_t *state = state_of_module(module);
-    Py_ssize_t count = PyTuple_GET_SIZE(arguments);
-    if (count < 2) {
-        PyErr_SetString(PyExc_TypeError, "ioctl() takes a socket and a control code");
+    control_target_t target;
+    control_request_t request;
+    if (control_parse(state, arguments, &target, &request) < 0) {
         return NULL;
     }
-    PyObject *sock = PyTuple_GET_ITEM(arguments, 0);
-    struct RawSocket *own;
-    intptr_t descriptor = -1;
-    if (Py_IS_TYPE(sock, state->raw_socket_type)) {
-        own = (struct RawSocket *)sock;
-    } else if (descriptor_of(sock, &descriptor) < 0) {
-        return NULL;
-    } else {
-        own = raw_socket_find(state, descriptor);
-    }
-    PyObject *request = PyTuple_GetSlice(arguments, 1, count);
-    if (request == NULL) {
-        return NULL;
-    }
-    Py_XINCREF(own);
-    PyObject *output = control_run(state, own, descriptor, request);
-    Py_XDECREF(own);
-    Py_DECREF(request);
-    return output;
+    return control_run(state, &target, &request);
 }

@@ -39,9 +39,10 @@ interfaces_function(PyObject *module, PyObject *Py_UNUSED(ignored))
     size_t count;
     failure_t failure;
     int result;
-    Py_BEGIN_ALLOW_THREADS result = platform_interfaces(&interfaces, &count, &failure);
-    Py_END_ALLOW_THREADS if (result < 0)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    result = platform_interfaces(&interfaces, &count, &failure);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
         return raise_failure(state_of_module(module), &failure);
     }
     PyObject *list = PyList_New((Py_ssize_t)count);

@@ -54,6 +54,12 @@ remove_from_open(module_state_t *state, RawSocket *self)
     }
 }
 
+intptr_t
+raw_socket_descriptor(const RawSocket *self)
+{
+    return self->descriptor;
+}
+
 RawSocket *
 raw_socket_find(module_state_t *state, intptr_t descriptor)
 {
@@ -117,9 +123,10 @@ raw_socket_open(PyTypeObject *type, const channel_options_t *options, const char
         return PyErr_NoMemory();
     }
     failure_t failure;
-    Py_BEGIN_ALLOW_THREADS self->channel = open_channel(options, backend, &failure);
-    Py_END_ALLOW_THREADS if (self->channel == NULL)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    self->channel = open_channel(options, backend, &failure);
+    Py_END_ALLOW_THREADS
+    if (self->channel == NULL) {
         Py_DECREF(self);
         return raise_failure(state, &failure);
     }
@@ -282,7 +289,8 @@ raw_socket_close(RawSocket *self, PyObject *Py_UNUSED(ignored))
         self->mode = MODE_OFF;
         remove_from_open(state_of((PyObject *)self), self);
         self->backend->wake(self->channel);
-        Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->receive_lock, WAIT_LOCK);
+        Py_BEGIN_ALLOW_THREADS
+        PyThread_acquire_lock(self->receive_lock, WAIT_LOCK);
         PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
         close_channel(self);
         PyThread_release_lock(self->control_lock);
@@ -358,11 +366,13 @@ raw_socket_bind(RawSocket *self, PyObject *interface)
     }
     failure_t failure;
     int result;
-    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
     result = self->channel == NULL ? fail_closed("bind", &failure)
                                    : self->backend->bind(self->channel, &where, &failure);
     PyThread_release_lock(self->control_lock);
-    Py_END_ALLOW_THREADS Py_XDECREF(keep);
+    Py_END_ALLOW_THREADS
+    Py_XDECREF(keep);
     if (result < 0) {
         return raise_failure(state_of((PyObject *)self), &failure);
     }
@@ -393,7 +403,7 @@ PyDoc_STRVAR(ioctl_doc,
 static PyObject *
 raw_socket_ioctl(RawSocket *self, PyObject *arguments)
 {
-    return control_run(state_of((PyObject *)self), self, -1, arguments);
+    return control_own(state_of((PyObject *)self), self, arguments);
 }
 
 /* Without the GIL. A wait for another thread's receive() counts against the deadline. */
@@ -445,9 +455,15 @@ receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
     for (;;) {
         enum receive_outcome outcome;
         block_t *block = NULL;
-        Py_BEGIN_ALLOW_THREADS outcome = receive_block(self, deadline_ns, &block, &failure);
-        Py_END_ALLOW_THREADS switch (outcome)
-        {
+        int64_t slice_ns = platform_now_ns() + platform_signal_interval_ns;
+        bool is_slice = slice_ns < deadline_ns;
+        Py_BEGIN_ALLOW_THREADS
+        outcome = receive_block(self, is_slice ? slice_ns : deadline_ns, &block, &failure);
+        Py_END_ALLOW_THREADS
+        if (outcome == RECEIVE_TIMED_OUT && is_slice) {
+            outcome = RECEIVE_INTERRUPTED;
+        }
+        switch (outcome) {
         case RECEIVE_BLOCK:
             take_block(self, batch, block);
             return true;
@@ -512,13 +528,14 @@ PyDoc_STRVAR(
 static PyObject *
 raw_socket_statistics(RawSocket *self, PyObject *Py_UNUSED(ignored))
 {
-    Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
     if (self->channel != NULL) {
         self->dropped = self->backend->dropped(self->channel);
     }
     PyThread_release_lock(self->control_lock);
-    Py_END_ALLOW_THREADS PyObject *dropped =
-        self->dropped < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(self->dropped);
+    Py_END_ALLOW_THREADS
+    PyObject *dropped = self->dropped < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(self->dropped);
     return Py_BuildValue("(KNKK)", (unsigned long long)self->received, dropped,
                          (unsigned long long)self->truncated, (unsigned long long)self->bytes);
 }

@@ -110,7 +110,7 @@ finish_block(builder_t *self)
     }
     const uint8_t *bytes = (const uint8_t *)PyByteArray_AS_STRING(self->bytes);
     for (size_t i = 0; i < self->count; i++) {
-        block_append(block, bytes, self->records[i].length, self->records[i]);
+        block_append(block, bytes, self->records[i]);
         bytes += self->records[i].length;
     }
     self->count = 0;

@@ -134,8 +134,8 @@ savefile_writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     int64_t written;
     failure_t failure;
     do {
-        Py_BEGIN_ALLOW_THREADS written =
-            platform_write(descriptor, self->buffer, SAVEFILE_HEADER_SIZE, &failure);
+        Py_BEGIN_ALLOW_THREADS
+        written = platform_write(descriptor, self->buffer, SAVEFILE_HEADER_SIZE, &failure);
         Py_END_ALLOW_THREADS
     } while (written == 0 && PyErr_CheckSignals() == 0);
     if (written != SAVEFILE_HEADER_SIZE) {

@@ -34,15 +34,14 @@ block_new(size_t byte_room, size_t record_room)
 }
 
 void
-block_append(block_t *block, const uint8_t *data, uint32_t length, record_t record)
+block_append(block_t *block, const uint8_t *data, record_t record)
 {
     record.offset = block->size;
-    record.length = length;
-    record.flags = length < record.original_length ? RECORD_TRUNCATED : 0;
-    if (length != 0) {
-        memcpy((uint8_t *)block->bytes + block->size, data, length);
+    record.flags |= record.length < record.original_length ? RECORD_TRUNCATED : 0;
+    if (record.length != 0) {
+        memcpy((uint8_t *)block->bytes + block->size, data, record.length);
     }
-    block->size += length;
+    block->size += record.length;
     block->records[block->count++] = record;
     block_count(block, &record);
 }

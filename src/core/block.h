@@ -53,9 +53,9 @@ typedef struct block {
 /* A block on the heap with room for so much; NULL when there is no memory. */
 block_t *block_new(size_t byte_room, size_t record_room);
 
-/* Appends a datagram and its record (offset, length and flags are set here) to a block_new block.
- * The caller knows that there is room. */
-void block_append(block_t *block, const uint8_t *data, uint32_t length, record_t record);
+/* Appends record.length bytes and the record, whose offset and RECORD_TRUNCATED are set here, to a
+ * block_new block. The caller knows that there is room. */
+void block_append(block_t *block, const uint8_t *data, record_t record);
 
 /* Counts a record that was just completed into the block's sums. */
 static inline void

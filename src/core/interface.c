@@ -51,20 +51,24 @@ find_text(const interface_t *list, size_t count, const char *text, const address
     return address->family == FAMILY_ANY ? find_index(list, count, index_in(text)) : NULL;
 }
 
-const interface_t *
-interface_find(const interface_t *list, size_t count, const interface_choice_t *choice,
-               const address_t *address, enum ip_family family, failure_t *failure)
+int
+interface_check_address(const address_t *address, enum ip_family family, failure_t *failure)
 {
     if (address->unspecified) {
-        fail(failure, "bind", WINSOCK_WSAEINVAL,
-             "bind to one explicit local address or an interface, not to 0.0.0.0 or ::");
-        return NULL;
+        return fail(failure, "bind", WINSOCK_WSAEINVAL,
+                    "bind to one explicit local address or an interface, not to 0.0.0.0 or ::");
     }
     if (address->family != FAMILY_ANY && family != FAMILY_ANY && address->family != family) {
-        fail(failure, "bind", WINSOCK_WSAEINVAL,
-             "the address is of another family than the socket");
-        return NULL;
+        return fail(failure, "bind", WINSOCK_WSAEINVAL,
+                    "the address is of another family than the socket");
     }
+    return 0;
+}
+
+const interface_t *
+interface_find(const interface_t *list, size_t count, const interface_choice_t *choice,
+               const address_t *address, failure_t *failure)
+{
     const interface_t *found = choice->text == NULL ? find_index(list, count, choice->index)
                                                     : find_text(list, count, choice->text, address);
     if (found == NULL) {

@@ -41,10 +41,13 @@ typedef struct {
     char text[ADDRESS_TEXT_SIZE];
 } address_t;
 
-/* R3: the interface that is meant by the choice, whose text was parsed to address; NULL with a
- * failure of bind if there is none, or if it may not be bound to. */
+/* R3: whether a socket of the family may be bound to the address. 0 or -1 with the failure. */
+int interface_check_address(const address_t *address, enum ip_family family, failure_t *failure);
+
+/* The interface that is meant by the choice, whose text was parsed to address; NULL with a failure
+ * of bind if there is none. */
 const interface_t *interface_find(const interface_t *list, size_t count,
                                   const interface_choice_t *choice, const address_t *address,
-                                  enum ip_family family, failure_t *failure);
+                                  failure_t *failure);
 
 #endif

@@ -13,6 +13,7 @@ from winsockctl._capture import Capture
 from winsockctl._constants import ControlCode, RcvAll
 from winsockctl._control import ioctl, set_rcvall
 from winsockctl._interfaces import Interface, interfaces
+from winsockctl._operation import Operation, start_ioctl
 from winsockctl._reader import Reader, Statistics
 from winsockctl._replay import Replay
 from winsockctl._winsockctl import (
@@ -36,6 +37,7 @@ __all__ = [
     "Datagram",
     "Direction",
     "Interface",
+    "Operation",
     "RawSocket",
     "RcvAll",
     "Reader",
@@ -49,4 +51,5 @@ __all__ = [
     "interfaces",
     "ioctl",
     "set_rcvall",
+    "start_ioctl",
 ]

@@ -1,0 +1,324 @@
+#include "backend/windows.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <io.h>
+#include <iphlpapi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/control_code.h"
+#include "core/winsock_errors.h"
+
+#define NANOSECONDS 1000000000
+#define NANOSECONDS_PER_MS 1000000
+
+const int64_t platform_signal_interval_ns = 50 * (int64_t)NANOSECONDS_PER_MS;
+
+const backend_t *const platform_backends[] = {
+    &winsock_backend,
+    &replay_backend,
+    NULL,
+};
+
+/* As Python maps them: https://docs.python.org/3/library/errno.html */
+static const struct {
+    int system;
+    int winsock;
+} error_numbers[] = {
+    {EINTR, WSAEINTR},          {EBADF, WSAEBADF},
+    {EACCES, WSAEACCES},        {EFAULT, WSAEFAULT},
+    {EINVAL, WSAEINVAL},        {EMFILE, WSAEMFILE},
+    {WSAENOTSOCK, WSAENOTSOCK}, {WSAEOPNOTSUPP, WSAEOPNOTSUPP},
+};
+
+int
+platform_errno(int winsock_error)
+{
+    for (size_t i = 0; i < sizeof error_numbers / sizeof error_numbers[0]; i++) {
+        if (error_numbers[i].winsock == winsock_error) {
+            return error_numbers[i].system;
+        }
+    }
+    return winsock_error;
+}
+
+static const char *
+remedy(int code)
+{
+    switch (code) {
+    case WSAEACCES: /* R12 */
+        return "capturing needs administrator rights: start the program from a console that was "
+               "opened with 'Run as administrator'";
+    case WSAENETDOWN:
+        return "the item is down or gone: 'winsockctl interfaces' lists those that are up";
+    case WSAENOBUFS:
+        return "the system has no memory for it: ask for a smaller buffer_size";
+    case WSAENOTSOCK:
+        return "the handle is closed or is no socket";
+    case WSAEOPNOTSUPP:
+        return "this system or transport does not carry the control code";
+    default:
+        return "";
+    }
+}
+
+int
+windows_fail(failure_t *failure, const char *call, DWORD error)
+{
+    int code = error == ERROR_NOT_ENOUGH_MEMORY ? WSAENOBUFS
+               : error == ERROR_INVALID_HANDLE  ? WSAENOTSOCK
+                                                : (int)error;
+    fail(failure, call, code, remedy(code));
+    failure->system_error = platform_errno(code);
+    return -1;
+}
+
+static BOOL CALLBACK
+start_winsock(PINIT_ONCE once, PVOID result, PVOID *context)
+{
+    WSADATA data;
+    (void)once;
+    (void)context;
+    *(int *)result = WSAStartup(MAKEWORD(2, 2), &data);
+    return *(int *)result == 0;
+}
+
+int
+windows_start(failure_t *failure)
+{
+    static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
+    int error = 0;
+    if (!InitOnceExecuteOnce(&once, start_winsock, &error, NULL)) {
+        return windows_fail(failure, "WSAStartup", (DWORD)error);
+    }
+    return 0;
+}
+
+int64_t
+platform_now_ns(void)
+{
+    LARGE_INTEGER frequency, count;
+    QueryPerformanceFrequency(&frequency);
+    QueryPerformanceCounter(&count);
+    return count.QuadPart / frequency.QuadPart * NANOSECONDS +
+           count.QuadPart % frequency.QuadPart * NANOSECONDS / frequency.QuadPart;
+}
+
+DWORD
+windows_wait_ms(int64_t deadline_ns)
+{
+    if (deadline_ns == INT64_MAX) {
+        return INFINITE;
+    }
+    int64_t rest = deadline_ns - platform_now_ns();
+    if (rest <= 0) {
+        return 0;
+    }
+    int64_t ms = rest / NANOSECONDS_PER_MS + (rest % NANOSECONDS_PER_MS != 0);
+    return ms >= INFINITE ? INFINITE - 1 : (DWORD)ms;
+}
+
+int
+waker_open(waker_t *waker, failure_t *failure)
+{
+    HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (event == NULL) {
+        return windows_fail(failure, "CreateEvent", GetLastError());
+    }
+    *waker = (waker_t)event;
+    return 0;
+}
+
+void
+waker_set(waker_t waker)
+{
+    SetEvent((HANDLE)waker);
+}
+
+enum waker_outcome
+waker_wait(waker_t waker, int64_t deadline_ns)
+{
+    return WaitForSingleObject((HANDLE)waker, windows_wait_ms(deadline_ns)) == WAIT_OBJECT_0
+               ? WAKER_SET
+               : WAKER_TIMED_OUT;
+}
+
+void
+waker_close(waker_t waker)
+{
+    CloseHandle((HANDLE)waker);
+}
+
+static void
+copy_text(char *out, size_t size, const wchar_t *text)
+{
+    if (text == NULL ||
+        WideCharToMultiByte(CP_UTF8, 0, text, -1, out, (int)size, NULL, NULL) == 0) {
+        out[0] = '\0';
+    }
+}
+
+static int
+add_addresses(interface_t *item, const IP_ADAPTER_ADDRESSES *adapter)
+{
+    const IP_ADAPTER_UNICAST_ADDRESS *entry;
+    size_t count = 0;
+    for (entry = adapter->FirstUnicastAddress; entry != NULL; entry = entry->Next) {
+        count++;
+    }
+    item->addresses = calloc(count + 1, sizeof *item->addresses);
+    if (item->addresses == NULL) {
+        return -1;
+    }
+    for (entry = adapter->FirstUnicastAddress; entry != NULL; entry = entry->Next) {
+        const struct sockaddr *address = entry->Address.lpSockaddr;
+        const void *bytes = address->sa_family == AF_INET
+                                ? (const void *)&((const struct sockaddr_in *)address)->sin_addr
+                                : (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr;
+        if (InetNtopA(address->sa_family, bytes, item->addresses[item->address_count],
+                      ADDRESS_TEXT_SIZE) != NULL) {
+            item->address_count++;
+        }
+    }
+    return 0;
+}
+
+static IP_ADAPTER_ADDRESSES *
+adapters(failure_t *failure)
+{
+    const ULONG flags = GAA_FLAG_SKIP_ANYCAST | GAA_FLAG_SKIP_MULTICAST | GAA_FLAG_SKIP_DNS_SERVER;
+    ULONG size = 16384;
+    for (;;) {
+        IP_ADAPTER_ADDRESSES *list = malloc(size);
+        if (list == NULL) {
+            windows_fail(failure, "malloc", ERROR_NOT_ENOUGH_MEMORY);
+            return NULL;
+        }
+        ULONG error = GetAdaptersAddresses(AF_UNSPEC, flags, NULL, list, &size);
+        if (error == ERROR_SUCCESS) {
+            return list;
+        }
+        free(list);
+        if (error != ERROR_BUFFER_OVERFLOW) {
+            windows_fail(failure, "GetAdaptersAddresses", error);
+            return NULL;
+        }
+    }
+}
+
+static int
+by_index(const void *a, const void *b)
+{
+    const interface_t *left = a, *right = b;
+    return (left->index > right->index) - (left->index < right->index);
+}
+
+int
+platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
+{
+    IP_ADAPTER_ADDRESSES *first = adapters(failure);
+    if (first == NULL) {
+        return -1;
+    }
+    size_t room = 0, used = 0;
+    for (const IP_ADAPTER_ADDRESSES *adapter = first; adapter != NULL; adapter = adapter->Next) {
+        room++;
+    }
+    interface_t *found = calloc(room + 1, sizeof *found);
+    bool complete = found != NULL;
+    for (const IP_ADAPTER_ADDRESSES *adapter = first; complete && adapter != NULL;
+         adapter = adapter->Next) {
+        interface_t *item = &found[used++];
+        copy_text(item->name, sizeof item->name, adapter->FriendlyName);
+        copy_text(item->description, sizeof item->description, adapter->Description);
+        item->index = adapter->IfIndex != 0 ? adapter->IfIndex : adapter->Ipv6IfIndex;
+        item->up = adapter->OperStatus == IfOperStatusUp;
+        item->loopback = adapter->IfType == IF_TYPE_SOFTWARE_LOOPBACK;
+        complete = add_addresses(item, adapter) == 0;
+    }
+    free(first);
+    if (!complete) {
+        platform_interfaces_free(found, used);
+        return windows_fail(failure, "GetAdaptersAddresses", ERROR_NOT_ENOUGH_MEMORY);
+    }
+    qsort(found, used, sizeof *found, by_index);
+    *list = found;
+    *count = used;
+    return 0;
+}
+
+void
+platform_interfaces_free(interface_t *list, size_t count)
+{
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        free(list[i].addresses);
+    }
+    free(list);
+}
+
+address_t
+platform_parse_address(const char *text)
+{
+    address_t parsed = {.family = FAMILY_ANY};
+    struct in_addr v4;
+    struct in6_addr v6;
+    char plain[ADDRESS_TEXT_SIZE] = "";
+    size_t length = strcspn(text, "%");
+    if (length >= sizeof plain) {
+        return parsed;
+    }
+    memcpy(plain, text, length);
+    if (InetPtonA(AF_INET, text, &v4) == 1) {
+        parsed.family = FAMILY_IPV4;
+        parsed.unspecified = v4.s_addr == INADDR_ANY;
+        InetNtopA(AF_INET, &v4, parsed.text, sizeof parsed.text);
+    } else if (InetPtonA(AF_INET6, plain, &v6) == 1) {
+        parsed.family = FAMILY_IPV6;
+        parsed.unspecified = IN6_IS_ADDR_UNSPECIFIED(&v6);
+        parsed.scope = text[length] == '%' ? text + length + 1 : NULL;
+        InetNtopA(AF_INET6, &v6, parsed.text, sizeof parsed.text);
+    }
+    return parsed;
+}
+
+int
+platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
+                 void *output, size_t output_size, size_t *returned, failure_t *failure)
+{
+    DWORD count = 0;
+    *returned = 0;
+    if (windows_start(failure) < 0) {
+        return -1;
+    }
+    if (WSAIoctl((SOCKET)descriptor, code, input_size == 0 ? NULL : (void *)input,
+                 (DWORD)input_size, output_size == 0 ? NULL : output, (DWORD)output_size, &count,
+                 NULL, NULL) == SOCKET_ERROR) {
+        const char *call = control_code_call(code);
+        return windows_fail(failure, call == NULL ? "WSAIoctl" : call, (DWORD)WSAGetLastError());
+    }
+    *returned = count;
+    return 0;
+}
+
+int64_t
+platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure)
+{
+    int written = _write(descriptor, bytes, size > INT_MAX ? INT_MAX : (unsigned)size);
+    if (written < 0) {
+        *failure = (failure_t){.system_error = errno, .call = "write", .hint = ""};
+    }
+    return written;
+}
+
+void
+platform_cut_tail(int descriptor, uint64_t size)
+{
+    struct _stat64 status;
+    int64_t end = _lseeki64(descriptor, 0, SEEK_CUR);
+    if (end >= 0 && _fstat64(descriptor, &status) == 0 && (status.st_mode & _S_IFREG) != 0 &&
+        (uint64_t)end >= size && _chsize_s(descriptor, end - (int64_t)size) == 0) {
+        _lseeki64(descriptor, end - (int64_t)size, SEEK_SET);
+    }
+}

@@ -1,0 +1,24 @@
+/* What the Windows files of the backend floor share. */
+#ifndef WINSOCKCTL_WINDOWS_H
+#define WINSOCKCTL_WINDOWS_H
+
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <mswsock.h>
+#include <windows.h>
+
+#include "backend/backend.h"
+#include "backend/platform.h"
+
+/* Takes the number from WSAGetLastError or GetLastError. Always -1. */
+int windows_fail(failure_t *failure, const char *call, DWORD error);
+
+/* Winsock is started once for the process. */
+int windows_start(failure_t *failure);
+
+/* Milliseconds from now to the deadline, rounded up; INFINITE for ever. */
+DWORD windows_wait_ms(int64_t deadline_ns);
+
+extern const backend_t winsock_backend;
+
+#endif

@@ -1,0 +1,632 @@
+"""Nothing leaks: every public name is used again and again, on good paths and on bad ones."""
+
+import contextlib
+import functools
+import gc
+import os
+import pickle
+import socket
+import struct
+import sys
+import threading
+import types
+from collections.abc import Callable
+
+import memory
+import network
+import numpy
+import pytest
+from datagrams import mixed
+from traffic import MIB, Loopback
+
+import winsockctl
+from winsockctl import (
+    Batch,
+    Capture,
+    ControlCode,
+    Datagram,
+    Direction,
+    Interface,
+    RawSocket,
+    RcvAll,
+    Reader,
+    Replay,
+    SavefileWriter,
+    Statistics,
+    WinsockError,
+    WinsockInterruptedError,
+    WinsockPermissionError,
+    backends,
+    interfaces,
+    ioctl,
+    set_rcvall,
+)
+
+WINDOWS = 3  # a leak shows in each of them, noise does not
+DATAGRAMS = mixed(40)
+BATCH: Batch = Replay(DATAGRAMS).read(0)
+
+Action = Callable[[], object]
+CASES: dict[str, tuple[Action, int]] = {}
+
+
+def case(action: Action, *, rounds: int = 2000, name: str = "") -> Action:
+    """Register what may not leak; ``rounds`` calls make one window."""
+    CASES[name or action.__name__] = (action, rounds)
+    return action
+
+
+def opened(datagrams=(), mode=RcvAll.ON, **options) -> RawSocket:
+    raw = RawSocket.replay(datagrams, **options)
+    raw.bind("replay")
+    set_rcvall(raw, mode)
+    return raw
+
+
+# Objects that each call takes a reference to; one that is not given back shows in their counts.
+WATCHED = [
+    Batch,
+    Datagram,
+    RawSocket,
+    SavefileWriter,
+    Direction,
+    *Direction,
+    WinsockError,
+    WinsockPermissionError,
+    WinsockInterruptedError,
+    type(iter(BATCH)),
+    type(BATCH.datagrams()),
+    BATCH,
+    DATAGRAMS,
+    DATAGRAMS[0],
+    socket.AF_INET,
+    socket.AF_INET6,
+    socket.AF_UNSPEC,
+    None,
+    True,
+    False,
+    b"",
+    "",
+    (),
+]
+
+
+def snapshot() -> dict[str, int]:
+    gc.collect()
+    found = {
+        "descriptors": memory.descriptors(),
+        "heap bytes": memory.heap(),
+        "objects": sys.getallocatedblocks(),
+        "references": sum(map(sys.getrefcount, WATCHED)),
+    }
+    if not memory.has_address_sanitizer():
+        found["mappings"] = memory.mappings()
+        found["address space"] = memory.address_space()
+    if hasattr(sys, "gettotalrefcount"):
+        found["all references"] = sys.gettotalrefcount()
+    return found
+
+
+def least_growth(action: Action, rounds: int) -> dict[str, int]:
+    """Return by how much each number grew in every window at least, after a warm-up."""
+    for _ in range(rounds // 4 + 2):
+        action()
+    windows = []
+    before = snapshot()
+    for _ in range(WINDOWS):
+        for _ in range(rounds):
+            action()
+        after = snapshot()
+        windows.append({name: after[name] - before[name] for name in after})
+        before = after
+    return {name: min(window[name] for window in windows) for name in before}
+
+
+def check(action: Action, rounds: int) -> None:
+    growth = least_growth(action, rounds)
+    # One leaked thing in ten rounds; its bytes are at least those of a page or of a small malloc.
+    # The measuring itself, and the interpreter while it warms up, take a few objects.
+    few = max(rounds // 10, 10)
+    allowed = {
+        "descriptors": 0,
+        "mappings": 2,
+        "address space": few * 4096,
+        "heap bytes": few * 16,
+        "objects": few,
+        "references": few,
+        "all references": few,
+    }
+    grown = {name: count for name, count in growth.items() if count > allowed[name]}
+    assert grown == {}, f"in {rounds} rounds"
+
+
+# Batch and Datagram
+
+
+@case
+def views():
+    for view in BATCH:
+        view[4:8]
+    BATCH[0].release()
+    [bytes(view) for view in reversed(BATCH)]
+    (bytes(BATCH[-1]), len(BATCH), repr(BATCH), b"" in BATCH)
+    next(iter(BATCH))
+
+
+@case
+def tables():
+    for table in (BATCH.buffer, BATCH.records, BATCH.timestamps_ns, BATCH.lengths):
+        table.tobytes()
+    BATCH.lengths.tolist()
+    numpy.asarray(BATCH.records)["length"].sum()
+    numpy.asarray(BATCH.timestamps_ns)
+    numpy.frombuffer(BATCH[3], numpy.uint8)
+
+
+@case
+def wrong_indexes():
+    for index, error in (
+        (40, IndexError),
+        (-41, IndexError),
+        ("0", TypeError),
+        (2**70, IndexError),
+    ):
+        with contextlib.suppress(error):
+            BATCH[index]
+        with contextlib.suppress(error):
+            BATCH.datagram(index)
+    with contextlib.suppress(TypeError):
+        Batch()
+    with contextlib.suppress(TypeError):
+        Datagram()
+
+
+@case
+def datagrams():
+    for datagram in BATCH.datagrams():
+        datagram.direction  # noqa: B018
+    datagram = BATCH.datagram(-1)
+    for name in dir(Datagram):
+        if not name.startswith("_"):
+            getattr(datagram, name)
+    (len(datagram), repr(datagram), bytes(datagram.data), Direction(3), Direction["OTHER"])
+    with contextlib.suppress(AttributeError):
+        datagram.length = 1
+    next(BATCH.datagrams())
+
+
+@case
+def enumerations():
+    for kind in (Direction, RcvAll, ControlCode):
+        [kind(int(member)) for member in kind]
+        with contextlib.suppress(ValueError):
+            kind(77)
+        pickle.loads(pickle.dumps(next(iter(kind))))
+
+
+# Replay, Reader, RawSocket
+
+
+@case
+def replay():
+    with Replay(DATAGRAMS, batch_size=9) as reader:
+        reader.read(0)
+        next(reader.batches())
+        next(reader.datagrams())
+        for view in reader:
+            bytes(view)
+        (reader.statistics, reader.backend, reader.buffer_size, reader.ended, repr(reader))
+        reader.read(0)
+    (reader.closed, reader.statistics, list(reader))
+    Statistics(1, None, 2, 3)
+
+
+@case
+def reader_of_a_raw_socket():
+    reader = Reader(opened(DATAGRAMS, batch_size=9))
+    next(reader.batches())
+    for datagram in reader.datagrams():
+        datagram.data.release()
+    reader.fileno()
+    reader.close()
+    with contextlib.suppress(WinsockError):
+        reader.read()
+
+
+@case
+def replay_of_every_kind_of_item():
+    items = [
+        b"",
+        DATAGRAMS[0],
+        bytearray(DATAGRAMS[0]),
+        memoryview(DATAGRAMS[0]),
+        (DATAGRAMS[0], 1),
+        (DATAGRAMS[0], 2, Direction.OTHER),
+        (DATAGRAMS[0], 3, 1, 9000),
+        BATCH.datagram(0),
+    ]
+    with Replay(iter(items), snaplen=24, batch_size=3) as reader:
+        len(list(reader.datagrams()))
+
+
+@case
+def replay_that_is_only_dropped():
+    Replay(DATAGRAMS)
+    Replay(DATAGRAMS, wait=True).read(0)
+    RawSocket.replay(DATAGRAMS)
+    RawSocket.replay(DATAGRAMS, batch_size=7).bind("replay")
+    view = Replay(DATAGRAMS).read(0)[3]
+    del view
+
+
+@case
+def replay_in_a_cycle():
+    reader = Replay(DATAGRAMS)
+    reader.myself = [reader, reader.batches()]
+    next(reader.myself[1])
+
+
+@case
+def unacceptable_items():
+    def failing():
+        yield DATAGRAMS[0]
+        yield DATAGRAMS[1]
+        raise LookupError
+
+    for items in (
+        7,
+        ["text"],
+        [DATAGRAMS[0], None],
+        [DATAGRAMS[0], ()],
+        [(DATAGRAMS[0], "now")],
+        [(DATAGRAMS[0], 1, 9)],
+        [(DATAGRAMS[0], 1, 1, 1)],
+        [(DATAGRAMS[0], 1, 1, "1")],
+        [(DATAGRAMS[0], 1, 1, 2**70)],
+        [(DATAGRAMS[0], 2**70)],
+        [memoryview(DATAGRAMS[0])[::2]],
+        failing(),
+    ):
+        with contextlib.suppress(TypeError, ValueError, OverflowError, LookupError, BufferError):
+            RawSocket.replay(items, batch_size=1)
+
+
+@case
+def unacceptable_options():
+    for name, value in (
+        ("snaplen", 0),
+        ("snaplen", "1"),
+        ("snaplen", 2**70),
+        ("batch_size", 0),
+        ("batch_size", 1.5),
+        ("batch_size", 2**70),
+        ("family", 1),
+        ("family", "AF_INET"),
+        ("buffer_size", 1),
+        ("buffer_size", 2**70),
+        ("latency", 0),
+        ("latency", "1"),
+        ("backend", "none"),
+        ("backend", 1),
+        ("protocol", -1),
+        ("mode", 4),
+        ("colour", "red"),
+    ):
+        for make in (
+            lambda **options: RawSocket.replay(DATAGRAMS, **options),
+            lambda **options: RawSocket(socket.AF_INET, **options),
+            lambda **options: Replay(DATAGRAMS, **options),
+            lambda **options: Capture("no-such-interface", **options),
+            lambda **options: SavefileWriter(-1, **options),
+        ):
+            with contextlib.suppress(TypeError, ValueError, OSError, OverflowError):
+                make(**{name: value}).close()
+
+
+def raw_socket(mode):
+    with opened(DATAGRAMS, mode, family=socket.AF_INET) as raw:
+        raw.receive(0)
+        set_rcvall(raw, RcvAll.OFF)
+        raw.receive(0)
+        (raw.backend, raw.buffer_size, raw.ended, raw.family, raw.mode, repr(raw))
+        raw.statistics()
+
+
+for _mode in RcvAll:
+    case(functools.partial(raw_socket, _mode), name=f"raw_socket_{_mode.name}")
+
+
+def fault(step):
+    for code in (10050, 10013, 10004, 997, 12345):
+        with contextlib.suppress(WinsockError):
+            raw = opened(DATAGRAMS, faults={step: code})
+            for _ in range(3):
+                raw.receive(0)
+        with contextlib.suppress(WinsockError), opened(faults={step: code}) as raw:
+            raw.receive(0)
+
+
+for _step in ("socket", "bind", "WSAIoctl", "receive"):
+    case(functools.partial(fault, _step), name=f"fault_of_{_step}")
+
+
+@case
+def unacceptable_calls():
+    raw = RawSocket.replay(DATAGRAMS)
+    for call in (
+        lambda: set_rcvall(raw, RcvAll.ON),
+        lambda: raw.bind("0.0.0.0"),
+        lambda: raw.bind(None),
+        lambda: raw.bind(-1),
+        lambda: raw.bind("a\0b"),
+        lambda: raw.ioctl(ControlCode.SIO_RCVALL, b"\1"),
+        lambda: raw.ioctl(ControlCode.SIO_RCVALL, struct.pack("=I", 9)),
+        lambda: raw.ioctl(ControlCode.FIONREAD, b"", 4),
+        lambda: raw.ioctl("code"),
+        lambda: raw.ioctl(1, "text"),
+        lambda: raw.ioctl(1, b"", -1),
+        lambda: raw.receive(-1),
+        lambda: raw.receive("1"),
+        lambda: raw.fileno(),
+        lambda: RawSocket.replay([], faults={"listen": 1}),
+        lambda: RawSocket.replay([], faults={"bind": "1"}),
+        lambda: RawSocket.replay([], faults=7),
+        raw.close,
+        raw.close,
+        lambda: raw.receive(0),
+        lambda: raw.bind("replay"),
+    ):
+        with contextlib.suppress(WinsockError, TypeError, ValueError, OverflowError):
+            call()
+
+
+@functools.partial(case, rounds=100)
+def close_while_two_threads_wait():
+    raw = opened(wait=True)
+
+    def wait():
+        with contextlib.suppress(WinsockError):
+            raw.receive(10)
+
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    raw.close()
+    for thread in threads:
+        thread.join()
+
+
+@case
+def errors():
+    for code in (10022, 10013, 10004):
+        try:
+            RawSocket.replay([], faults={"socket": code})
+        except WinsockError as error:
+            (str(error), repr(error), error.code, error.symbol, error.call, error.hint)
+            pickle.loads(pickle.dumps(error))
+    for kind in (WinsockError, WinsockPermissionError, WinsockInterruptedError):
+        kind(1, "made by hand")
+
+
+# Functions
+
+
+@case
+def backend_names():
+    backends()
+
+
+@functools.partial(case, rounds=200)
+def interface_list():
+    interfaces()
+    Interface("lo", 1, "", ("127.0.0.1",), True, True)
+
+
+@case
+def control_of_any_socket(pair=socket.socketpair()):  # noqa: B008
+    ioctl(pair[0], ControlCode.FIONREAD, b"", 4)
+    ioctl(pair[0].fileno(), ControlCode.FIONREAD, bytearray(), 64)
+    for arguments in (
+        (pair[0], ControlCode.FIONREAD),
+        (pair[0], ControlCode.SIO_RCVALL, bytes(4)),
+        (pair[0], ControlCode.SIO_LOOPBACK_FAST_PATH, bytes(4)),
+        (pair[0], 0x98007777),
+        (-1, ControlCode.FIONREAD, b"", 4),
+        (2**70, ControlCode.FIONREAD, b"", 4),
+        (pair[0], 2**70),
+        (pair[0], "code"),
+        (pair[0], 1, "text"),
+        (pair[0], 1, b"", -1),
+        (pair[0], 1, b"", 2**62),
+        ("socket", 1),
+        (None, 1),
+        (),
+    ):
+        with contextlib.suppress(WinsockError, TypeError, ValueError, OverflowError, MemoryError):
+            ioctl(*arguments)
+
+
+@case
+def control_of_a_replay(raw=opened(DATAGRAMS, wait=True)):  # noqa: B008
+    set_rcvall(raw, RcvAll.IPLEVEL)
+    ioctl(raw, ControlCode.SIO_RCVALL, struct.pack("=I", RcvAll.ON))
+    for target in (raw.fileno(), 0, None):
+        with contextlib.suppress(WinsockError, TypeError):
+            set_rcvall(target, RcvAll.OFF)
+    with contextlib.suppress(struct.error):
+        set_rcvall(raw, -1)
+
+
+# SavefileWriter
+
+
+@case
+def savefile():
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    writer = SavefileWriter(descriptor, snaplen=96)
+    writer.write(BATCH)
+    writer.write(BATCH, 3)
+    (writer.size, repr(writer))
+    for arguments in ((), (None,), (BATCH, -1), (BATCH, "1"), (BATCH, 2**70)):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            writer.write(*arguments)
+    os.close(descriptor)
+
+
+@case
+def savefile_that_fails():
+    receive, send = os.pipe()
+    writer = SavefileWriter(send)
+    os.close(receive)
+    for _ in range(2):
+        with contextlib.suppress(BrokenPipeError):
+            writer.write(BATCH)
+    with contextlib.suppress(BrokenPipeError):
+        SavefileWriter(send)
+    os.close(send)
+    with contextlib.suppress(OSError):
+        SavefileWriter(send)
+    with contextlib.suppress(TypeError):
+        SavefileWriter("1")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CASES)
+def test_without_a_network(name):
+    check(*CASES[name])
+
+
+# Real sockets: the kernel waits for other processors when one is closed, so fewer of them.
+
+
+@pytest.mark.timeout(600)
+def test_raw_sockets_that_are_opened_and_closed(live_backend, loopback):
+    def action():
+        with RawSocket(socket.AF_INET, backend=live_backend, buffer_size=MIB) as raw:
+            raw.bind("127.0.0.1")
+            set_rcvall(raw, RcvAll.ON)
+            raw.receive(0)
+            raw.statistics()
+        raw = RawSocket(socket.AF_UNSPEC, backend=live_backend, buffer_size=MIB)
+        raw.bind("lo")
+        set_rcvall(raw.fileno(), RcvAll.IPLEVEL)
+        del raw
+
+    check(action, 40)
+
+
+@pytest.mark.timeout(600)
+def test_raw_sockets_whose_calls_fail(live_backend, loopback):
+    def action():
+        raw = RawSocket(socket.AF_INET6, backend=live_backend, buffer_size=MIB)
+        for call in (
+            lambda: raw.bind("::"),
+            lambda: raw.bind("127.0.0.1"),
+            lambda: raw.bind("2001:db8::77"),
+            lambda: raw.bind("no-such-interface"),
+            lambda: raw.bind(77777),
+            lambda: set_rcvall(raw, RcvAll.ON),
+            lambda: raw.ioctl(ControlCode.SIO_RCVALL, b""),
+            lambda: RawSocket(socket.AF_INET, 6, backend=live_backend, buffer_size=MIB),
+            lambda: RawSocket(socket.AF_INET, backend=live_backend, buffer_size=2**60),
+        ):
+            with contextlib.suppress(WinsockError):
+                call().close()
+
+    check(action, 40)
+
+
+@pytest.mark.timeout(600)
+def test_captures(loopback):
+    def action():
+        with Capture("127.0.0.1", buffer_size=MIB, mode=RcvAll.ON) as capture:
+            capture.mode = RcvAll.OFF
+            (capture.mode, capture.interface, capture.family, capture.fileno(), repr(capture))
+            capture.read(0)
+        for interface in ("0.0.0.0", "no-such-interface"):
+            with contextlib.suppress(WinsockError):
+                Capture(interface, buffer_size=MIB)
+
+    check(action, 20)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("length", [200, 65507])
+def test_traffic_whose_views_come_and_go(live_backend, loopback, length):
+    kept: list[memoryview] = []
+
+    def action():
+        for batch in lo.exchange(5, length):
+            kept.extend(batch)
+            del kept[:-25]
+
+    with Loopback(live_backend) as lo:
+        check(action, 300)
+        kept.clear()
+
+
+@pytest.mark.timeout(600)
+def test_captures_that_end_while_views_are_kept(live_backend, loopback):
+    kept: list[memoryview] = []
+
+    def action():
+        with Loopback(live_backend) as lo:
+            for batch in lo.exchange(5, 65507):
+                kept.extend(batch)
+        del kept[:-25]
+
+    check(action, 40)
+
+
+def test_r12_a_process_without_the_privilege(loopback):
+    def action():
+        for make in (lambda: Capture("lo"), lambda: RawSocket(socket.AF_INET)):
+            with pytest.raises(WinsockPermissionError):
+                make()
+
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # In a user namespace of its own a process has no rights over the network of another.
+        try:
+            network.unshare(network.CLONE_NEWUSER)
+            check(action, 1000)
+        except BaseException as error:
+            os.write(write, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as answer:
+        assert answer.read() == ""
+    os.waitpid(child, 0)
+
+
+def test_a_leak_would_be_seen():
+    leaked = []
+    for leak in (
+        lambda: leaked.append(os.dup(0)),
+        lambda: leaked.append(BATCH[0]),
+        lambda: leaked.append(bytes(100)),
+        lambda: leaked.append(opened(wait=True)),
+    ):
+        with pytest.raises(AssertionError, match="rounds"):
+            check(leak, 200)
+    for descriptor in leaked:
+        if isinstance(descriptor, int):
+            os.close(descriptor)
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    inner = (names_in(const) for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def test_every_public_name_is_used_by_a_leak_test():
+    actions = [getattr(action, "func", action) for action, _ in CASES.values()]
+    actions += [
+        test
+        for name, test in globals().items()
+        if name.startswith("test_") and "check" in names_in(test.__code__)
+    ]
+    used = set().union(*(names_in(action.__code__) for action in actions))
+    assert set(winsockctl.__all__) - used == set()
