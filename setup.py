@@ -62,6 +62,7 @@ sources = [
         for name in (
             "block",
             "control_code",
+            "filter",
             "interface",
             "ip",
             "ipv6_header",

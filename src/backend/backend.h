@@ -13,6 +13,7 @@
 
 #include "core/block.h"
 #include "core/failure.h"
+#include "core/filter.h"
 #include "core/interface.h"
 #include "core/rcvall.h"
 
@@ -46,6 +47,7 @@ typedef struct {
     uint64_t buffer_size;
     uint32_t snaplen; /* UINT32_MAX keeps the whole datagram */
     int64_t latency_ns;
+    const filter_t *filter;        /* NULL wants everything; open() copies it */
     const replay_source_t *replay; /* NULL but for the replay backend */
 } channel_options_t;
 
@@ -53,6 +55,7 @@ typedef struct channel {
     const struct backend *backend;
     enum ip_family family;
     rcvall_t rcvall;
+    filter_t *filter;     /* owned; NULL wants everything */
     uint64_t buffer_size; /* what was really got */
 } channel_t;
 
@@ -74,5 +77,22 @@ typedef struct backend {
 /* The backends of this platform, the best first, the replay backend last; ends with NULL. */
 extern const backend_t *const platform_backends[];
 extern const backend_t replay_backend;
+
+/* Whether the channel's filter wants a datagram of which captured bytes of length are here. */
+static inline bool
+channel_wants(const channel_t *channel, const uint8_t *bytes, uint32_t captured, uint32_t length)
+{
+    return channel->filter == NULL || filter_run(channel->filter, bytes, captured, length) != 0;
+}
+
+/* Takes a copy of the options' filter. 0, or -1 when there is no memory. */
+static inline int
+channel_copy_filter(channel_t *channel, const channel_options_t *options)
+{
+    if (options->filter != NULL) {
+        channel->filter = filter_new(options->filter->instructions, options->filter->count);
+    }
+    return options->filter != NULL && channel->filter == NULL ? -1 : 0;
+}
 
 #endif

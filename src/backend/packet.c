@@ -55,7 +55,11 @@ packet_open(const backend_t *backend, const channel_options_t *options, failure_
         linux_fail(failure, "socket");
         goto failed;
     }
-    if (packet_filter_attach(self->fd, self->channel.family, MODE_OFF, false, self->snaplen) < 0) {
+    if (channel_copy_filter(&self->channel, options) < 0) {
+        linux_fail(failure, "malloc");
+        goto failed;
+    }
+    if (packet_filter_attach(self, MODE_OFF) < 0) {
         linux_fail(failure, "setsockopt(SO_ATTACH_FILTER)");
         goto failed;
     }
@@ -131,20 +135,13 @@ set_promiscuous(const packet_t *self, bool on)
 }
 
 static int
-set_filter(const packet_t *self, uint32_t mode)
-{
-    return packet_filter_attach(self->fd, self->channel.family, mode, self->loopback,
-                                self->snaplen);
-}
-
-static int
 set_mode(packet_t *self, uint32_t mode, failure_t *failure)
 {
     uint32_t before = self->channel.rcvall.mode;
     if (mode == MODE_ON && before != MODE_ON && set_promiscuous(self, true) < 0) {
         return linux_fail(failure, SIO_RCVALL_CALL);
     }
-    if (set_filter(self, mode) < 0) {
+    if (packet_filter_attach(self, mode) < 0) {
         linux_fail(failure, SIO_RCVALL_CALL);
         if (mode == MODE_ON && before != MODE_ON) {
             set_promiscuous(self, false);
@@ -257,5 +254,6 @@ packet_close(packet_t *self)
         }
         close(self->fd);
     }
+    free(self->channel.filter);
     free(self);
 }

@@ -54,9 +54,8 @@ packet_has_ended(const packet_t *self)
 enum receive_outcome packet_end(const packet_t *self, failure_t *failure);
 void packet_set_ended(packet_t *self, int error);
 
-/* Attaches the kernel's filter for a family and a mode. R4-R8, R10 */
-int packet_filter_attach(int fd, enum ip_family family, uint32_t mode, bool loopback,
-                         uint32_t snaplen);
+/* Attaches the kernel's filter for a mode. 0 or -1 with errno. R4-R8, R10 */
+int packet_filter_attach(const packet_t *packet, uint32_t mode);
 
 /* What the kernel tells of one datagram. Cuts off the padding of an Ethernet frame. */
 static inline record_t

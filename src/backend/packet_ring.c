@@ -239,12 +239,6 @@ ring_close(ring_t *self)
 static int
 ring_request(const ring_t *self, int64_t latency_ns)
 {
-    /* The kernel would take all memory there is before it said no. */
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (self->block_count > memory / 2 / self->block_size) {
-        errno = ENOMEM;
-        return -1;
-    }
     const struct tpacket_req3 request = {
         .tp_block_size = (unsigned)self->block_size,
         .tp_block_nr = (unsigned)self->block_count,
@@ -263,7 +257,9 @@ ring_new(int fd, const channel_options_t *options, failure_t *failure)
         block_size *= 2;
     }
     uint64_t block_count = (options->buffer_size + block_size - 1) / block_size;
-    if (block_count > UINT32_MAX) {
+    /* The kernel would take all memory there is before it said no. */
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (options->buffer_size > memory / 2) {
         errno = ENOMEM;
         linux_fail(failure, "setsockopt(PACKET_RX_RING)");
         return NULL;

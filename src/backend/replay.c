@@ -29,7 +29,13 @@ replay_open(const channel_options_t *options, failure_t *failure)
         return NULL;
     }
     self->channel = (channel_t){.backend = &replay_backend, .family = options->family};
+    if (channel_copy_filter(&self->channel, options) < 0) {
+        free(self);
+        fail(failure, "malloc", WINSOCK_WSAENOBUFS, "");
+        return NULL;
+    }
     if (waker_open(&self->wake, failure) < 0) {
+        free(self->channel.filter);
         free(self);
         return NULL;
     }
@@ -82,17 +88,29 @@ replay_control(channel_t *channel, uint32_t code, const void *input, size_t inpu
     return 0;
 }
 
-/* R5, R8: leaves the records that the family and the mode let through. */
+/* R5, R8 */
+static bool
+lets_through(const channel_t *channel, const block_t *block, const record_t *record)
+{
+    if (channel->family != FAMILY_ANY && record->version != (uint8_t)channel->family) {
+        return false;
+    }
+    if (record->direction == DIRECTION_OTHER && channel->rcvall.mode != MODE_ON) {
+        return false;
+    }
+    return channel_wants(channel, block->bytes + record->offset, record->length,
+                         record->original_length);
+}
+
 static void
-select_records(block_t *block, enum ip_family family, uint32_t mode)
+select_records(block_t *block, const channel_t *channel)
 {
     size_t kept = 0;
     block->datagram_bytes = 0;
     block->truncated = 0;
     for (size_t i = 0; i < block->count; i++) {
         const record_t *record = &block->records[i];
-        if ((family == FAMILY_ANY || record->version == (uint8_t)family) &&
-            (record->direction != DIRECTION_OTHER || mode == MODE_ON)) {
+        if (lets_through(channel, block, record)) {
             block_count(block, record);
             block->records[kept++] = *record;
         }
@@ -108,7 +126,7 @@ replay_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failure
     while (on && self->next < self->source.count) {
         block_t *next = self->source.blocks[self->next];
         self->source.blocks[self->next++] = NULL;
-        select_records(next, channel->family, channel->rcvall.mode);
+        select_records(next, channel);
         if (next->count > 0) {
             *block = next;
             return RECEIVE_BLOCK;
@@ -161,6 +179,7 @@ replay_close(channel_t *channel)
     }
     free(self->source.blocks);
     waker_close(self->wake);
+    free(self->channel.filter);
     free(self);
 }
 

@@ -159,6 +159,7 @@ winsock_close(channel_t *channel)
     if (self->buffer != NULL) {
         self->buffer->release(self->buffer);
     }
+    free(channel->filter);
     free(self);
 }
 
@@ -180,6 +181,11 @@ winsock_open(const channel_options_t *options, failure_t *failure)
         .snaplen = options->snaplen,
         .latency_ns = options->latency_ns,
     };
+    self->arrived = WSA_INVALID_EVENT;
+    if (channel_copy_filter(&self->channel, options) < 0) {
+        windows_fail(failure, "malloc", ERROR_NOT_ENOUGH_MEMORY);
+        goto failed;
+    }
     self->arrived = WSACreateEvent();
     if (self->arrived == WSA_INVALID_EVENT) {
         last_error(failure, "WSACreateEvent");
@@ -387,6 +393,10 @@ static void
 add_record(winsock_t *self, record_t record, uint32_t length)
 {
     block_t *block = self->buffer;
+    if (!channel_wants(&self->channel, block->bytes + block->size, length,
+                       record.original_length)) {
+        return;
+    }
     record.timestamp_ns = time_stamp();
     record.offset = block->size;
     record.length = length > self->snaplen ? self->snaplen : length;

@@ -140,6 +140,7 @@ PyObject *control_function(PyObject *module, PyObject *arguments);
 int parse_integer(PyObject *object, long long smallest, long long largest, const char *complaint,
                   long long *value); /* ValueError(complaint) if it is out of range */
 int parse_snaplen(PyObject *object, void *snaplen);          /* uint32_t; None is UINT32_MAX */
+int parse_filter(PyObject *object, filter_t **filter);       /* None is NULL; to be freed */
 int parse_deadline(PyObject *timeout, int64_t *deadline_ns); /* seconds; None is INT64_MAX */
 int parse_family(module_state_t *state, PyObject *object, enum ip_family *family);
 

@@ -39,6 +39,62 @@ parse_snaplen(PyObject *object, void *snaplen)
     return 1;
 }
 
+static int
+parse_instruction(PyObject *object, filter_instruction_t *instruction)
+{
+    static const char complaint[] = "an instruction is (code, jt, jf, k) of 16, 8, 8 and 32 bits";
+    static const long long largest[] = {UINT16_MAX, UINT8_MAX, UINT8_MAX, UINT32_MAX};
+    long long numbers[4];
+    if (!PyTuple_Check(object) || PyTuple_GET_SIZE(object) != 4) {
+        PyErr_SetString(PyExc_TypeError, complaint);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < 4; i++) {
+        if (parse_integer(PyTuple_GET_ITEM(object, i), 0, largest[i], complaint, &numbers[i]) < 0) {
+            return -1;
+        }
+    }
+    *instruction = (filter_instruction_t){(uint16_t)numbers[0], (uint8_t)numbers[1],
+                                          (uint8_t)numbers[2], (uint32_t)numbers[3]};
+    return 0;
+}
+
+int
+parse_filter(PyObject *object, filter_t **filter)
+{
+    *filter = NULL;
+    if (object == Py_None) {
+        return 0;
+    }
+    PyObject *list = PySequence_Fast(object, "filter must be a sequence of BPF instructions");
+    if (list == NULL) {
+        return -1;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(list);
+    filter_instruction_t *instructions = PyMem_New(filter_instruction_t, (size_t)count + 1);
+    int result = instructions == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; result == 0 && i < count; i++) {
+        result = parse_instruction(PySequence_Fast_GET_ITEM(list, i), &instructions[i]);
+    }
+    Py_DECREF(list);
+    if (result == 0) {
+        size_t where;
+        const char *wrong = filter_check(instructions, (size_t)count, &where);
+        if (wrong != NULL) {
+            PyErr_Format(PyExc_ValueError, "filter: instruction %zu: %s", where, wrong);
+            result = -1;
+        } else {
+            *filter = filter_new(instructions, (size_t)count);
+        }
+    }
+    PyMem_Free(instructions);
+    if (result == 0 && *filter == NULL) {
+        PyErr_NoMemory();
+        result = -1;
+    }
+    return result;
+}
+
 int
 parse_deadline(PyObject *timeout, int64_t *deadline_ns)
 {

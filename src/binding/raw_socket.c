@@ -6,6 +6,8 @@
  */
 #include "binding/binding.h"
 
+#include <stdlib.h>
+
 #include "core/winsock_errors.h"
 
 #define SMALLEST_BUFFER (1LL << 20) /* bytes */
@@ -151,12 +153,14 @@ parse_backend(PyObject *object, const char **name)
                      Py_TYPE(object)->tp_name);
         return -1;
     }
-    *name = PyUnicode_AsUTF8(object);
+    Py_ssize_t size;
+    *name = PyUnicode_AsUTF8AndSize(object, &size);
     if (*name == NULL) {
         return -1;
     }
     for (const backend_t *const *backend = platform_backends; *backend != NULL; backend++) {
-        if (*backend != &replay_backend && strcmp((*backend)->name, *name) == 0) {
+        if (*backend != &replay_backend && strcmp((*backend)->name, *name) == 0 &&
+            strlen(*name) == (size_t)size) {
             return 0;
         }
     }
@@ -194,26 +198,31 @@ static PyObject *
 raw_socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"family",  "protocol", "buffer_size", "snaplen",
-                            "latency", "backend",  NULL};
-    PyObject *family, *protocol = Py_None, *buffer_size = NULL, *backend = Py_None;
+                            "latency", "filter",   "backend",     NULL};
+    PyObject *family, *protocol = Py_None, *buffer_size = NULL;
+    PyObject *filter_object = Py_None, *backend = Py_None;
+    filter_t *filter;
     double latency = 0.01;
     const char *backend_name;
     channel_options_t options = {.snaplen = UINT32_MAX};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OO&dO:RawSocket", names, &family, &protocol,
-                                     &buffer_size, parse_snaplen, &options.snaplen, &latency,
-                                     &backend) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OO&dOO:RawSocket", names, &family,
+                                     &protocol, &buffer_size, parse_snaplen, &options.snaplen,
+                                     &latency, &filter_object, &backend) ||
         parse_family(PyType_GetModuleState(type), family, &options.family) < 0 ||
         parse_numbers(protocol, buffer_size, latency, &options) < 0 ||
-        parse_backend(backend, &backend_name) < 0) {
+        parse_backend(backend, &backend_name) < 0 || parse_filter(filter_object, &filter) < 0) {
         return NULL;
     }
-    return raw_socket_open(type, &options, backend_name);
+    options.filter = filter;
+    PyObject *self = raw_socket_open(type, &options, backend_name);
+    free(filter);
+    return self;
 }
 
 PyDoc_STRVAR(
     replay_doc,
-    "replay($type, datagrams, *, family=0, snaplen=None, batch_size=1024, wait=False,\n"
-    "       faults=None)\n--\n\n"
+    "replay($type, datagrams, *, family=0, snaplen=None, filter=None, batch_size=1024,\n"
+    "       wait=False, faults=None)\n--\n\n"
     "Return a socket that receives datagrams from memory: the same calls, without privilege.\n"
     "\n"
     "Like any other it must be bound (to any address or name) and turned on.\n"
@@ -224,6 +233,7 @@ PyDoc_STRVAR(
     "        neither IPv4 nor IPv6 is passed over (contract R8).\n"
     "    family: ``socket.AF_INET`` or ``AF_INET6`` passes over the other one.\n"
     "    snaplen: bytes to keep of each datagram; ``None`` keeps it whole.\n"
+    "    filter: as of ``RawSocket``.\n"
     "    batch_size: datagrams in a batch, 1 to 65536.\n"
     "    wait: after the last datagram, wait as on an idle interface instead of ending.\n"
     "    faults: Winsock error numbers by the call that is to fail with them: 'socket', 'bind',\n"
@@ -236,19 +246,24 @@ PyDoc_STRVAR(
 static PyObject *
 raw_socket_replay(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"datagrams", "family", "snaplen", "batch_size", "wait", "faults", NULL};
+    static char *names[] = {"datagrams",  "family", "snaplen", "filter",
+                            "batch_size", "wait",   "faults",  NULL};
     module_state_t *state = PyType_GetModuleState(type);
-    PyObject *datagrams, *family = state->family_any, *faults = Py_None;
+    PyObject *datagrams, *family = state->family_any;
+    PyObject *filter_object = Py_None, *faults = Py_None;
+    filter_t *filter;
     PyObject *batch_size = NULL;
     int wait = 0;
     replay_source_t source = {0};
     channel_options_t options = {.snaplen = UINT32_MAX, .replay = &source};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO&OpO:replay", names, &datagrams, &family,
-                                     parse_snaplen, &options.snaplen, &batch_size, &wait,
-                                     &faults) ||
-        parse_family(state, family, &options.family) < 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OO&OOpO:replay", names, &datagrams, &family,
+                                     parse_snaplen, &options.snaplen, &filter_object, &batch_size,
+                                     &wait, &faults) ||
+        parse_family(state, family, &options.family) < 0 ||
+        parse_filter(filter_object, &filter) < 0) {
         return NULL;
     }
+    options.filter = filter;
     source.wait = wait;
     PyObject *self = NULL;
     if (replay_source_fill(&source, state, datagrams, faults, options.snaplen, batch_size) == 0) {
@@ -257,6 +272,7 @@ raw_socket_replay(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         replay_source_clear(&source);
     }
+    free(filter);
     return self;
 }
 
@@ -646,7 +662,7 @@ static PyMemberDef raw_socket_members[] = {
 PyDoc_STRVAR(
     raw_socket_doc,
     "RawSocket(family, protocol=None, *, buffer_size=67108864, snaplen=None, latency=0.01,\n"
-    "          backend=None)\n--\n\n"
+    "          filter=None, backend=None)\n--\n\n"
     "A raw socket for capturing, one call at a time: create, ``bind``, ``ioctl(SIO_RCVALL)``,\n"
     "``receive``. ``winsockctl.Capture`` makes these calls for you.\n"
     "\n"
@@ -657,6 +673,8 @@ PyDoc_STRVAR(
     "    snaplen: bytes to keep of each datagram; ``None`` keeps it whole.\n"
     "    latency: seconds, 0.001 to 60, until datagrams are handed over although the block that\n"
     "        they are in is not full.\n"
+    "    filter: a sequence of classic BPF instructions ``(code, jt, jf, k)``, as\n"
+    "        ``Filter.instructions``; what it refuses is not received. ``None`` wants everything.\n"
     "    backend: one of ``winsockctl.backends()``; ``None`` takes the best that the system\n"
     "        does not refuse.\n"
     "\n"

@@ -10,12 +10,27 @@ the calls, the rules and the error numbers are the same.
 """
 
 from winsockctl._capture import Capture
+from winsockctl._codes import (
+    address_list,
+    base_handle,
+    interface_list,
+    routing_interface,
+    set_keepalive,
+    set_loopback_fast_path,
+    set_rcvall_igmpmcast,
+    set_rcvall_mcast,
+    set_udp_connreset,
+    tcp_info,
+    wait_address_list_change,
+)
 from winsockctl._constants import ControlCode, RcvAll
 from winsockctl._control import ioctl, set_rcvall
+from winsockctl._filter import Filter, FilterSyntaxError
 from winsockctl._interfaces import Interface, interfaces
 from winsockctl._operation import Operation, start_ioctl
 from winsockctl._reader import Reader, Statistics
 from winsockctl._replay import Replay
+from winsockctl._structures import InterfaceInfo, TcpInfo, TcpState
 from winsockctl._winsockctl import (
     Batch,
     Datagram,
@@ -36,7 +51,10 @@ __all__ = [
     "ControlCode",
     "Datagram",
     "Direction",
+    "Filter",
+    "FilterSyntaxError",
     "Interface",
+    "InterfaceInfo",
     "Operation",
     "RawSocket",
     "RcvAll",
@@ -44,12 +62,25 @@ __all__ = [
     "Replay",
     "SavefileWriter",
     "Statistics",
+    "TcpInfo",
+    "TcpState",
     "WinsockError",
     "WinsockInterruptedError",
     "WinsockPermissionError",
+    "address_list",
     "backends",
+    "base_handle",
+    "interface_list",
     "interfaces",
     "ioctl",
+    "routing_interface",
+    "set_keepalive",
+    "set_loopback_fast_path",
     "set_rcvall",
+    "set_rcvall_igmpmcast",
+    "set_rcvall_mcast",
+    "set_udp_connreset",
     "start_ioctl",
+    "tcp_info",
+    "wait_address_list_change",
 ]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import TYPE_CHECKING
 
 from winsockctl._constants import RcvAll
 from winsockctl._control import set_rcvall
+from winsockctl._options import instructions, parse_filter
 from winsockctl._reader import Reader
 from winsockctl._winsockctl import RawSocket
+
+if TYPE_CHECKING:
+    from winsockctl._filter import Filter
 
 
 class Capture(Reader):
@@ -23,6 +28,9 @@ class Capture(Reader):
             address means its own family, and a name or an index means both.
         mode: ``RcvAll.IPLEVEL`` for what the adapter receives and sends anyway, ``RcvAll.ON``
             to put it into promiscuous mode, ``RcvAll.OFF`` to begin later (R4, R5, R7).
+        filter: which datagrams are wanted: a ``Filter`` or an expression such as
+            ``"udp and port 53"``. The others are refused in the kernel (Windows: in C, before
+            they are copied). ``None`` wants all of them.
         snaplen: bytes to keep of each datagram, from 1; ``None`` keeps it whole. A longer
             datagram is marked as truncated and its original length is told (R11).
         buffer_size: bytes of buffer between the system and the program, at least 1 MiB;
@@ -32,6 +40,7 @@ class Capture(Reader):
 
     Raises:
         TypeError, ValueError: for an argument of the wrong type or out of range.
+        FilterSyntaxError: for a filter expression that cannot be compiled.
         WinsockPermissionError: WSAEACCES without the privilege to capture (R12).
         WinsockError: WSAEINVAL or WSAEADDRNOTAVAIL for an interface that cannot be captured,
             WSAENETDOWN for one that is down.
@@ -43,6 +52,7 @@ class Capture(Reader):
         *,
         family: int | None = None,
         mode: RcvAll = RcvAll.IPLEVEL,
+        filter: Filter | str | None = None,
         snaplen: int | None = None,
         buffer_size: int = 64 * 2**20,
         latency: float = 0.01,
@@ -53,14 +63,17 @@ class Capture(Reader):
                 f"not {type(interface).__name__}"
             )
         mode = RcvAll(mode)
+        wanted = parse_filter(filter)
         raw = RawSocket(
             _family_of(interface) if family is None else family,
+            filter=instructions(wanted),
             snaplen=snaplen,
             buffer_size=buffer_size,
             latency=latency,
         )
         super().__init__(raw)
         self._interface = interface
+        self._filter = wanted
         try:
             raw.bind(interface)
             set_rcvall(raw, mode)
@@ -72,6 +85,11 @@ class Capture(Reader):
     def interface(self) -> str | int:
         """The interface as it was given."""
         return self._interface
+
+    @property
+    def filter(self) -> Filter | None:
+        """Which datagrams are wanted; ``None`` for all of them."""
+        return self._filter
 
     @property
     def family(self) -> int:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from winsockctl._winsockctl import RawSocket, _Descriptor
 
 
+def descriptor_of(sock: _Descriptor) -> int:
+    """Return the descriptor (Windows: handle) behind what a control operation is given."""
+    if isinstance(sock, int):
+        return sock
+    if not hasattr(sock, "fileno"):
+        raise TypeError(f"a socket or its descriptor is needed, not {type(sock).__name__}")
+    return sock.fileno()
+
+
 def ioctl(sock: _Descriptor, code: int, in_buffer: Buffer = b"", out_size: int = 0) -> bytes:
     """Issue a control code and wait until it is done (contract C1-C3, C7, C8).
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from winsockctl._constants import RcvAll
 from winsockctl._control import set_rcvall
+from winsockctl._options import instructions, parse_filter
 from winsockctl._reader import Reader
 from winsockctl._winsockctl import RawSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from winsockctl._filter import Filter
     from winsockctl._winsockctl import _ReplayItem
 
 
@@ -23,6 +25,7 @@ class Replay(Reader):
             ``(data, timestamp_ns)``, ``(data, timestamp_ns, direction)`` or
             ``(data, timestamp_ns, direction, original_length)``; or ``Datagram`` records.
             What is neither IPv4 nor IPv6 is passed over (contract R8).
+        filter: which datagrams are wanted, as of ``Capture``.
         snaplen: bytes to keep of each datagram; ``None`` keeps it whole.
         batch_size: datagrams in a batch, from 1.
         wait: after the last datagram a read waits, as on an idle interface, until its time-out
@@ -36,11 +39,18 @@ class Replay(Reader):
         self,
         datagrams: Iterable[_ReplayItem],
         *,
+        filter: Filter | str | None = None,
         snaplen: int | None = None,
         batch_size: int = 1024,
         wait: bool = False,
     ) -> None:
-        raw = RawSocket.replay(datagrams, snaplen=snaplen, batch_size=batch_size, wait=wait)
+        raw = RawSocket.replay(
+            datagrams,
+            filter=instructions(parse_filter(filter)),
+            snaplen=snaplen,
+            batch_size=batch_size,
+            wait=wait,
+        )
         super().__init__(raw)
         raw.bind("replay")
         set_rcvall(raw, RcvAll.ON)

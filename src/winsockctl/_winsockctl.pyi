@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from types import TracebackType
 from typing import Protocol, Self, SupportsIndex, TypeAlias, final, overload
@@ -86,6 +86,7 @@ class RawSocket:
         buffer_size: int = 67108864,
         snaplen: int | None = None,
         latency: float = 0.01,
+        filter: Sequence[tuple[int, int, int, int]] | None = None,
         backend: str | None = None,
     ) -> Self: ...
     @classmethod
@@ -95,6 +96,7 @@ class RawSocket:
         *,
         family: int = 0,
         snaplen: int | None = None,
+        filter: Sequence[tuple[int, int, int, int]] | None = None,
         batch_size: int = 1024,
         wait: bool = False,
         faults: Mapping[str, int] | None = None,

@@ -1,0 +1,276 @@
+"""The words of the language, and what the names in it stand for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONSTANTS: Final = {
+    "tcpflags": 13,
+    "tcp-fin": 0x01,
+    "tcp-syn": 0x02,
+    "tcp-rst": 0x04,
+    "tcp-push": 0x08,
+    "tcp-ack": 0x10,
+    "tcp-urg": 0x20,
+    "tcp-ece": 0x40,
+    "tcp-cwr": 0x80,
+    "icmptype": 0,
+    "icmpcode": 1,
+    "icmp-echoreply": 0,
+    "icmp-unreach": 3,
+    "icmp-sourcequench": 4,
+    "icmp-redirect": 5,
+    "icmp-echo": 8,
+    "icmp-routeradvert": 9,
+    "icmp-routersolicit": 10,
+    "icmp-timxceed": 11,
+    "icmp-paramprob": 12,
+    "icmp-tstamp": 13,
+    "icmp-tstampreply": 14,
+    "icmp-ireq": 15,
+    "icmp-ireqreply": 16,
+    "icmp-maskreq": 17,
+    "icmp-maskreply": 18,
+    "icmp6type": 0,
+    "icmp6code": 1,
+    "icmp6-destinationunreach": 1,
+    "icmp6-packettoobig": 2,
+    "icmp6-timeexceeded": 3,
+    "icmp6-parameterproblem": 4,
+    "icmp6-echo": 128,
+    "icmp6-echoreply": 129,
+    "icmp6-multicastlistenerquery": 130,
+    "icmp6-multicastlistenerreportv1": 131,
+    "icmp6-multicastlistenerdone": 132,
+    "icmp6-routersolicit": 133,
+    "icmp6-routeradvert": 134,
+    "icmp6-neighborsolicit": 135,
+    "icmp6-neighboradvert": 136,
+    "icmp6-redirect": 137,
+    "icmp6-routerrenum": 138,
+    "icmp6-nodeinformationquery": 139,
+    "icmp6-nodeinformationresponse": 140,
+    "icmp6-ineighbordiscoverysolicit": 141,
+    "icmp6-ineighbordiscoveryadvert": 142,
+    "icmp6-multicastlistenerreportv2": 143,
+    "icmp6-homeagentdiscoveryrequest": 144,
+    "icmp6-homeagentdiscoveryreply": 145,
+    "icmp6-mobileprefixsolicit": 146,
+    "icmp6-mobileprefixadvert": 147,
+    "icmp6-certpathsolicit": 148,
+    "icmp6-certpathadvert": 149,
+    "icmp6-multicastrouteradvert": 151,
+    "icmp6-multicastroutersolicit": 152,
+    "icmp6-multicastrouterterm": 153,
+}
+
+# https://www.iana.org/assignments/protocol-numbers, by the names of /etc/protocols
+# and of the language itself.
+IP_PROTOCOLS: Final = {
+    "icmp": 1,
+    "igmp": 2,
+    "ipencap": 4,
+    "tcp": 6,
+    "egp": 8,
+    "igp": 9,
+    "igrp": 9,
+    "pup": 12,
+    "udp": 17,
+    "xns-idp": 22,
+    "rdp": 27,
+    "dccp": 33,
+    "ipv6": 41,
+    "ipv6-route": 43,
+    "ipv6-frag": 44,
+    "rsvp": 46,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "ipv6-icmp": 58,
+    "icmp6": 58,
+    "ipv6-nonxt": 59,
+    "ipv6-opts": 60,
+    "eigrp": 88,
+    "ospf": 89,
+    "ipip": 94,
+    "etherip": 97,
+    "encap": 98,
+    "pim": 103,
+    "ipcomp": 108,
+    "carp": 112,
+    "vrrp": 112,
+    "l2tp": 115,
+    "sctp": 132,
+    "mobility-header": 135,
+    "udplite": 136,
+    "mpls-in-ip": 137,
+    "hip": 139,
+    "shim6": 140,
+    "wesp": 141,
+    "rohc": 142,
+}
+
+PORT_PROTOCOLS: Final = ("tcp", "udp", "sctp")
+
+_TCP_PORTS: Final = {
+    "acr-nema": 104,
+    "amqps": 5671,
+    "auth": 113,
+    "bgp": 179,
+    "cisco-sccp": 2000,
+    "cvspserver": 2401,
+    "distcc": 3632,
+    "epmap": 135,
+    "exec": 512,
+    "finger": 79,
+    "ftp": 21,
+    "ftp-data": 20,
+    "ftps": 990,
+    "ftps-data": 989,
+    "git": 9418,
+    "gopher": 70,
+    "http": 80,
+    "http-alt": 8080,
+    "imap": 143,
+    "imap2": 143,
+    "imaps": 993,
+    "ipp": 631,
+    "ircd": 6667,
+    "ircs-u": 6697,
+    "iscsi-target": 3260,
+    "klogin": 543,
+    "kshell": 544,
+    "login": 513,
+    "microsoft-ds": 445,
+    "ms-sql-s": 1433,
+    "ms-wbt-server": 3389,
+    "mysql": 3306,
+    "netbios-ssn": 139,
+    "nntp": 119,
+    "nntps": 563,
+    "pop3": 110,
+    "pop3s": 995,
+    "postgres": 5432,
+    "postgresql": 5432,
+    "printer": 515,
+    "redis": 6379,
+    "rsync": 873,
+    "shell": 514,
+    "sieve": 4190,
+    "sip-tls": 5061,
+    "smtp": 25,
+    "socks": 1080,
+    "ssh": 22,
+    "submission": 587,
+    "submissions": 465,
+    "svn": 3690,
+    "syslog-tls": 6514,
+    "telnet": 23,
+    "telnets": 992,
+    "uucp": 540,
+    "whois": 43,
+    "www": 80,
+    "x11": 6000,
+    "xmpp-client": 5222,
+    "xmpp-server": 5269,
+    "zabbix-agent": 10050,
+    "zabbix-trapper": 10051,
+}
+_UDP_PORTS: Final = {
+    "asf-rmcp": 623,
+    "biff": 512,
+    "bootpc": 68,
+    "bootps": 67,
+    "dhcpv6-client": 546,
+    "dhcpv6-server": 547,
+    "iax": 4569,
+    "ipsec-nat-t": 4500,
+    "isakmp": 500,
+    "l2f": 1701,
+    "mdns": 5353,
+    "ms-sql-m": 1434,
+    "netbios-dgm": 138,
+    "netbios-ns": 137,
+    "ntalk": 518,
+    "ntp": 123,
+    "ptp-event": 319,
+    "ptp-general": 320,
+    "route": 520,
+    "talk": 517,
+    "tftp": 69,
+    "who": 513,
+    "xdmcp": 177,
+}
+_SHARED_PORTS: Final = {
+    "chargen": 19,
+    "daytime": 13,
+    "discard": 9,
+    "domain": 53,
+    "domain-s": 853,
+    "echo": 7,
+    "https": 443,
+    "kerberos": 88,
+    "kpasswd": 464,
+    "ldap": 389,
+    "ldaps": 636,
+    "ldp": 646,
+    "nfs": 2049,
+    "openvpn": 1194,
+    "radius": 1812,
+    "radius-acct": 1813,
+    "rtsp": 554,
+    "sip": 5060,
+    "snmp": 161,
+    "snmp-trap": 162,
+    "snmptrap": 162,
+    "sunrpc": 111,
+    "svrloc": 427,
+    "syslog": 514,
+    "tacacs": 49,
+    "time": 37,
+}
+
+# One table for every system: the same expression is to mean the same everywhere. Numbers and
+# protocols as Debian's /etc/services has them. A name that TCP and UDP share names no protocol.
+PORTS: Final[dict[str, tuple[int, str | None]]] = (
+    {name: (port, "tcp") for name, port in _TCP_PORTS.items()}
+    | {name: (port, "udp") for name, port in _UDP_PORTS.items()}
+    | {name: (port, None) for name, port in _SHARED_PORTS.items()}
+)
+
+_NOT_IN_A_DATAGRAM: Final = {
+    "is about the link layer, and a datagram begins with its IP header": (
+        "ether link fddi tr wlan ppp slip radio arp rarp vlan mpls pppoed pppoes llc stp "
+        "atalk aarp decnet lat sca moprc mopdl ipx netbeui iso clnp esis es-is isis is-is "
+        "l1 l2 iih lsp snp csnp psnp lane metac bcc sc ilmic oam oamf4 oamf4ec oamf4sc vpi vci "
+        "connectmsg metaconnect fisu lssu lsu msu hfisu hlssu hmsu sio opc dpc sls hsio hopc "
+        "hdpc hsls type subtype dir direction ra ta addr1 addr2 addr3 addr4 address1 address2 "
+        "address3 address4"
+    ),
+    "is not written in the datagram": "inbound outbound ifindex",
+    "is about the log of a packet filter": (
+        "on ifname rset ruleset rnr rulenum srnr subrulenum reason action"
+    ),
+    "needs host names and link-layer addresses, and neither is known here": "gateway",
+    "needs a loop, which no kernel accepts in a filter": "protochain",
+    "would change the meaning of what follows; test the outer header as 'udp port 6081'": "geneve",
+    "has no defined protocol; write the byte as 'ip[0]' or 'ip6[0]'": "byte",
+}
+REFUSED: Final = {
+    word: f"'{word}' {reason}"
+    for reason, words in _NOT_IN_A_DATAGRAM.items()
+    for word in words.split()
+}
+
+PROTOCOL_WORDS: Final = (
+    *("ip", "ip6", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp"),
+    *("igrp", "pim", "vrrp", "carp", "ah", "esp"),
+)
+KEYWORDS: Final = frozenset(
+    (
+        *("src", "dst", "host", "net", "mask", "port", "portrange", "proto"),
+        *("less", "greater", "broadcast", "multicast", "and", "or", "not", "len", "length"),
+        *PROTOCOL_WORDS,
+        *REFUSED,
+    )
+)
