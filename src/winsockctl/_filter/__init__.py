@@ -48,6 +48,8 @@ class Filter:
     _instructions: tuple[Instruction, ...]
 
     def __init__(self, expression: str) -> None:
+        if not isinstance(expression, str):
+            raise TypeError(f"expected an expression as str, not {type(expression).__name__}")
         self._expression = expression
         self._instructions = _compile(expression)
 

@@ -62,8 +62,8 @@ from winsockctl._filter.tree import (
     Test,
 )
 
-_Facts: TypeAlias = frozenset[tuple[Match, bool]]
-"""Tests that were made on the way here, and how each came out."""
+_Facts: TypeAlias = frozenset[Match]
+"""Tests that hold, because the way here leads through them."""
 
 _SIZES: Final[dict[Size, int]] = {1: B, 2: H, 4: W}
 _OPERATIONS: Final = {
@@ -169,7 +169,7 @@ class _Compiler:
                 self._branch_on_range(first, last, largest, yes, following)
                 if following is not no:
                     code.place(following)
-        return known | {(test, True)}, known | {(test, False)}
+        return known | {test}, known
 
     def _branch_on_range(self, first: int, last: int, largest: int, yes: Label, no: Label) -> None:
         code = self._code
@@ -297,27 +297,8 @@ class _Compiler:
 
 def _decide(test: Match, known: _Facts) -> bool | None:
     """Whether the test holds, if what is known tells."""
-    for fact, holds in known:
-        if fact.field != test.field:
-            continue
-        if not holds:
-            if _covers(fact, test):
-                return False
-        elif _covers(test, fact):
-            return True
-        elif _excludes(fact, test):
-            return False
+    if any(test.covers(fact) for fact in known):
+        return True
+    if any(test.excludes(fact) for fact in known):
+        return False
     return None
-
-
-def _covers(wider: Match, narrower: Match) -> bool:
-    return all(
-        any(low <= first and last <= high for low, high in wider.ranges)
-        for first, last in narrower.ranges
-    )
-
-
-def _excludes(one: Match, other: Match) -> bool:
-    return all(
-        last < low or high < first for first, last in one.ranges for low, high in other.ranges
-    )

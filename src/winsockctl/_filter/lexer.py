@@ -20,7 +20,7 @@ class Kind(Enum):
     """Two to four decimal numbers with dots between."""
     IPV6 = auto()
     NAME = auto()
-    """A word without a meaning of its own, or any word behind a backslash."""
+    """A word without a meaning of its own, any word behind a backslash, or a link-layer address."""
     KEYWORD = auto()
     SYMBOL = auto()
     END = auto()
@@ -46,6 +46,7 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 # A word may have hyphens inside: "tcp-syn" and "80-90" are one token, "80 -90" is three.
 _WORD: Final = re.compile(r"[A-Za-z0-9](?:[-_.A-Za-z0-9]*[.A-Za-z0-9])?")
 _COLONS: Final = re.compile(r"[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){2,}(?:\.[0-9]+)*")
+_LINK_LAYER_ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5}")
 _ESCAPED: Final = re.compile(r"\\([^ !()\n\t]+)")
 _SYMBOL: Final = re.compile(r"&&|\|\||[<>!=]=|<<|>>|[-+*/%:\[\]!<>()&|^=]")
 _NUMBER: Final = re.compile(r"0[xX][0-9A-Fa-f]+|[0-9]+")
@@ -108,14 +109,18 @@ def _number(expression: str, text: str, position: int) -> int:
     try:
         value = int(text, base)
     except ValueError:
-        reason = f"'{text}' begins with 0, so it is octal and has digits from 0 to 7 only"
-        raise FilterSyntaxError(expression, position, reason) from None
-    if value > 0xFFFFFFFF:
+        if base == 8:
+            reason = f"'{text}' begins with 0, so it is octal and has digits from 0 to 7 only"
+            raise FilterSyntaxError(expression, position, reason) from None
+        value = -1  # more digits than Python converts
+    if not 0 <= value <= 0xFFFFFFFF:
         raise FilterSyntaxError(expression, position, f"'{text}' does not fit into 32 bits")
     return value
 
 
 def _ipv6(expression: str, match: re.Match[str]) -> Token:
+    if _LINK_LAYER_ADDRESS.fullmatch(match[0]):
+        return Token(Kind.NAME, match[0], match.start())
     try:
         ipaddress.IPv6Address(match[0])
     except ValueError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
@@ -35,9 +36,10 @@ from winsockctl._filter.tree import (
     Not,
     Number,
     Operator,
-    Or,
     Size,
     Test,
+    all_of,
+    any_of,
 )
 
 _What: TypeAlias = Literal["host", "net", "port", "portrange", "proto"]
@@ -49,6 +51,7 @@ _UNARY_PRECEDENCE: Final = 6
 _OPERATORS: Final = (*_COMPARATORS, *_GREEDY, *_PRECEDENCE)
 _ALL_ONES: Final = 0xFFFFFFFF
 
+_TWO_PORTS: Final = re.compile(r"[0-9]+-[0-9]+")
 _VERSIONS: Final[dict[str | None, Version | None]] = {"ip": 4, "ip6": 6, None: None}
 _QUALIFYING_PROTOCOLS: Final[dict[_What, tuple[str, ...]]] = {
     "host": ("ip", "ip6"),
@@ -296,7 +299,10 @@ class _Parser:
             address = int(ipaddress.IPv6Address(token.text))
             return self._network(6, qualifiers, token, address, mask)
         if token.kind is Kind.NAME:
-            raise self._error(token, f"names are not resolved: give {_IDS[qualifiers.what]}")
+            problem = (
+                "a datagram has no such address" if ":" in token.text else "names are not resolved"
+            )
+            raise self._error(token, f"{problem}: give {_IDS[qualifiers.what]}")
         raise self._unexpected(_IDS[qualifiers.what])
 
     def _network(
@@ -365,7 +371,8 @@ class _Parser:
         if text.isdecimal() and (port := int(text)) <= 65535:
             return port, None
         if text not in PORTS:
-            raise self._error(token, f"expected {_IDS['port']}, but '{text}' is none")
+            hint = f"; say 'portrange {text}'" if _TWO_PORTS.fullmatch(text) else ""
+            raise self._error(token, f"expected {_IDS['port']}, but '{text}' is none{hint}")
         return PORTS[text]
 
     def _protocol(self, qualifiers: _Qualifiers) -> Test:
@@ -474,7 +481,7 @@ _FOLD: Final[dict[Operator, Callable[[int, int], int]]] = {
 
 
 def _join(joint: Token, tests: list[Test]) -> Test:
-    return And(tuple(tests)) if joint.text == "and" else Or(tuple(tests))
+    return all_of(tests) if joint.text == "and" else any_of(tests)
 
 
 def _left_justify(octets: list[int]) -> tuple[int, int]:

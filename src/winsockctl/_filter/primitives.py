@@ -23,6 +23,7 @@ from winsockctl._filter.tree import (
     Number,
     Or,
     Test,
+    all_of,
 )
 
 Direction: TypeAlias = Literal["src", "dst", "or", "and"]
@@ -119,7 +120,7 @@ def network(version: Version, address: int, mask: int, direction: Direction) -> 
             if word_mask or word == words - 1:
                 field = Field(offset + 4 * word, 4, word_mask)
                 tests.append(_equals(field, address >> shift & word_mask))
-        return And(tuple(tests))
+        return all_of(tests)
 
     return And((is_version, _directed(direction, matches(source), matches(destination))))
 
@@ -147,7 +148,7 @@ def comparison(comparator: Comparator, left: Number, right: Number) -> Test:
     """Compare, if every header that the numbers are taken from is there."""
     test = Comparison(comparator, left, right)
     required = dict.fromkeys([*_required(left), *_required(right)])
-    return And((*required, test)) if required else test
+    return all_of([*required, test])
 
 
 def _required(number: Number) -> list[Match]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -31,6 +32,19 @@ class Match:
     field: Field
     ranges: tuple[tuple[int, int], ...]
     """Each from its first to its last number, both included; at least one."""
+
+    def covers(self, other: Match) -> bool:
+        """Whether this holds wherever the other does."""
+        return self.field == other.field and all(
+            any(low <= first and last <= high for low, high in self.ranges)
+            for first, last in other.ranges
+        )
+
+    def excludes(self, other: Match) -> bool:
+        """Whether the two never hold together."""
+        return self.field == other.field and all(
+            last < low or high < first for low, high in self.ranges for first, last in other.ranges
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +128,38 @@ class Or:
 
 Number: TypeAlias = Constant | Length | Load | Negation | Calculation
 Test: TypeAlias = Match | Comparison | Not | And | Or
+
+
+def all_of(tests: Sequence[Test]) -> Test:
+    """Return a test that holds if all of the tests do."""
+    return tests[0] if len(tests) == 1 else And(tuple(tests))
+
+
+def any_of(tests: Iterable[Test]) -> Test:
+    """Return a test that holds if one of the tests does; what several ask first is asked once."""
+    groups: list[tuple[Test | None, list[Test]]] = []
+    for test in tests:
+        for alternative in test.tests if isinstance(test, Or) else (test,):
+            match alternative:
+                case And((head, *rest)):
+                    _alternatives_behind(head, groups).append(all_of(rest))
+                case _:
+                    groups.append((None, [alternative]))
+    joined = []
+    for first, behind in groups:
+        then = behind[0] if len(behind) == 1 else any_of(behind)
+        if first is not None:
+            then = And((first, *(then.tests if isinstance(then, And) else (then,))))
+        joined.append(then)
+    return joined[0] if len(joined) == 1 else Or(tuple(joined))
+
+
+def _alternatives_behind(head: Test, groups: list[tuple[Test | None, list[Test]]]) -> list[Test]:
+    for other, alternatives in reversed(groups):
+        if other == head:
+            return alternatives
+        # An alternative may come earlier than those that never hold together with it.
+        if not (isinstance(head, Match) and isinstance(other, Match) and head.excludes(other)):
+            break
+    groups.append((head, []))
+    return groups[-1][1]

@@ -49,10 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments, rest = build_parser().parse_known_args(argv)
     except SystemExit:
         # argparse has answered -h or --version; what is wrong with the arguments is a UsageError.
         return 0
+    # argparse takes no words of the filter behind an option: they are left over.
+    if rest and (arguments.command != "capture" or any(word.startswith("-") for word in rest)):
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(rest)}; see 'winsockctl {arguments.command} -h'"
+        )
+    if rest:
+        arguments.filter += rest
     # Each command is a module of its name, imported only when it is asked for.
     command = importlib.import_module(f"winsockctl.cli.{arguments.command}")
     status: int = command.run(arguments)

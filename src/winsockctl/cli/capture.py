@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         capture = Capture(
             _interface(arguments.interface),
             family=family.get((arguments.ipv4, arguments.ipv6)),
+            filter=" ".join(arguments.filter) or None,
             mode=RcvAll.ON if arguments.promiscuous else RcvAll.IPLEVEL,
             snaplen=arguments.snaplen,
             buffer_size=arguments.buffer_size * 2**20,

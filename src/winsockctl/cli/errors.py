@@ -6,7 +6,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from winsockctl import WinsockError
+from winsockctl import FilterSyntaxError, WinsockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,9 @@ _REMEDIES = {
 def explain(error: Exception) -> str:
     """Return the line for an error: what failed, why, and what to do."""
     line = str(error)
-    if isinstance(error, MemoryError):
+    if isinstance(error, FilterSyntaxError):
+        line = f"filter {error.expression!r}, column {error.position + 1}: {error.reason}"
+    elif isinstance(error, MemoryError):
         line = "out of memory; take a smaller --buffer-size"
     elif isinstance(error, OSError) and error.strerror is not None:
         line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -78,7 +78,7 @@ examples:
   winsockctl capture eth0                       everything that eth0 receives and sends
   winsockctl capture 192.0.2.10 -c 20           20 IPv4 datagrams of the interface with it
   winsockctl capture 2 -6 -s 10                 IPv6 on interface number 2, for 10 seconds
-  winsockctl capture eth0 | grep ':53 '         only lines with port 53
+  winsockctl capture eth0 udp port 53           only DNS over UDP
   winsockctl capture eth0 -x --snaplen 64       the first 64 bytes of each, as a hex dump
   winsockctl capture eth0 -w out.pcap           to a file, for tshark or Wireshark
   winsockctl capture eth0 -w - | tshark -r -    to another program
@@ -124,6 +124,12 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         "interface",
         metavar="INTERFACE",
         help="its name, its index, or one of its addresses (then only that address's family)",
+    )
+    parser.add_argument(
+        "filter",
+        metavar="FILTER",
+        nargs="*",
+        help="which datagrams, in the language of pcap-filter(7): udp and port 53",
     )
     family = parser.add_mutually_exclusive_group()
     family.add_argument("-4", dest="ipv4", action="store_true", help="only IPv4")
