@@ -166,7 +166,7 @@ def read_terminal(shown: int, until: str) -> str:
         ([], "COMMAND"),
         (["listen"], "listen"),
         (["capture"], "INTERFACE"),
-        (["capture", "lo", "eth0"], "eth0"),
+        (["interfaces", "lo", "eth0"], "lo eth0"),
         (["capture", "lo", "--bogus"], "--bogus"),
         (["capture", "lo", "-4", "-6"], "-6"),
         (["capture", "lo", "-x", "-w", "out.pcap"], "-w"),
@@ -369,6 +369,32 @@ def test_count_is_exact(loopback: Port, start: Callable[..., Running]) -> None:
     assert status == 0
     assert len(output.splitlines()) == 7
     assert errors == ["7 received, 0 dropped, 7 truncated"]
+
+
+def test_filter_that_cannot_be_compiled_is_one_line_that_points_at_the_place() -> None:
+    done = run("capture", "lo", "udp", "and", "prot", "53")
+    assert done.returncode == 2
+    assert only_error(done.stderr).startswith("filter 'udp and prot 53', column 9: 'prot' ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("udp", "and", "greater", "100"),
+        ("udp and greater 100",),
+        ("-c", "2", "udp and greater 100"),
+        ("udp", "-c", "2", "and", "greater", "100"),
+    ],
+)
+def test_filter_words_may_stand_anywhere(
+    loopback: Port, start: Callable[..., Running], arguments: tuple[str, ...]
+) -> None:
+    running = start("lo", *arguments, "-s", "0.5")
+    send([bytes(50), bytes(100), bytes(60), bytes(200)])
+    status, output, errors = running.end()
+    assert status == 0
+    assert [line.split()[-1] for line in output.splitlines()] == ["128", "228"]
+    assert errors == ["2 received, 0 dropped, 0 truncated"]
 
 
 def test_seconds_end_an_idle_capture(loopback: Port, start: Callable[..., Running]) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import struct
 
 import pytest
 from datagrams import mixed, of_length, udp
@@ -70,6 +71,15 @@ def test_outlives_everything_it_came_from():
     del records
     gc.collect()
     assert [bytes(view) for view in data] == expected
+
+
+def test_is_bytes_like_itself():
+    (record,) = records_of([of_length(50)])
+    assert bytes(record) == of_length(50)
+    with memoryview(record) as view:
+        assert view.readonly
+        assert view == of_length(50)
+    assert struct.unpack_from("!H", record, 2) == (50,)
 
 
 def test_data_can_be_asked_for_again():

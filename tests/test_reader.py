@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import gc
+import itertools
 import signal
 import threading
 import time
@@ -12,7 +13,6 @@ import pytest
 from datagrams import mixed, of_length
 
 from winsockctl import (
-    Datagram,
     RawSocket,
     RcvAll,
     Reader,
@@ -46,21 +46,24 @@ def signal_soon(handler, number=signal.SIGUSR1):
         signal.signal(number, before)
 
 
-def test_the_ways_to_read_give_the_same():
+# What each way to read gives, as views.
+WAYS = {
+    "read": lambda reader: (view for batch in iter(reader.read, None) for view in batch),
+    "iter": iter,
+    "batches": lambda reader: (view for batch in reader.batches() for view in batch),
+    "datagrams": lambda reader: (datagram.data for datagram in reader.datagrams()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("batch_size", [1, 70, 300, 1024])
+def test_the_ways_to_read_give_the_same(way, batch_size):
     expected = mixed(300)
-    with Replay(expected, batch_size=70) as replay:
-        assert [bytes(view) for view in replay] == expected
-    with Replay(expected, batch_size=70) as replay:
-        assert [bytes(view) for batch in replay.batches() for view in batch] == expected
-    with Replay(expected, batch_size=70) as replay:
-        records = list(replay.datagrams())
-        assert all(type(record) is Datagram for record in records)
-        assert [bytes(record.data) for record in records] == expected
-    with Replay(expected, batch_size=70) as replay:
-        seen = []
-        while batch := replay.read():
-            seen += [bytes(view) for view in batch]
-        assert seen == expected
+    with Replay(expected, batch_size=batch_size) as replay:
+        views = list(itertools.islice(WAYS[way](replay), 300))
+        assert [bytes(view) for view in views] == expected
+        assert replay.statistics == Statistics(300, 0, 0, sum(map(len, expected)))
+        assert len(replay.read()) == 0
         assert replay.ended
 
 
@@ -198,14 +201,6 @@ def test_what_can_still_be_asked_after_close():
     assert replay.closed
     assert (replay.statistics, replay.backend, replay.buffer_size) == before
     assert replay.statistics.received == 4
-
-
-WAYS = {
-    "read": lambda reader: iter(reader.read, None),
-    "iter": iter,
-    "batches": lambda reader: reader.batches(),
-    "datagrams": lambda reader: reader.datagrams(),
-}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,10 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/control_code.h"
 #include "core/winsock_errors.h"
+
+/* How long a closed socket may go unnoticed. */
+#define LOOK_INTERVAL_NS (50 * 1000000LL)
 
 /* Control operations are done at once on Linux, but for the one that waits for a change of the
  * machine's addresses: rtnetlink(7) announces it. */
@@ -23,8 +28,11 @@ struct operation {
     bool done;
     int result;
     failure_t failure;
-    waker_t ended; /* set when it is done */
-    int netlink;   /* -1 if it is no wait for a change of addresses */
+    waker_t ended;  /* set when it is done */
+    int netlink;    /* -1 if it is no wait for a change of addresses */
+    int descriptor; /* of the socket that it is for, */
+    ino_t inode;    /* which is this one */
+    pid_t thread;   /* that started it */
     size_t size;
     uint8_t output[];
 };
@@ -37,18 +45,58 @@ finish(operation_t *self, int result)
     waker_set(self->ended);
 }
 
+/* C6: no call tells that the socket was closed or that the thread ended. */
+static bool
+is_abandoned(const operation_t *self)
+{
+    struct stat status;
+    return fstat(self->descriptor, &status) < 0 || status.st_ino != self->inode ||
+           (syscall(SYS_tgkill, getpid(), self->thread, 0) < 0 && errno == ESRCH);
+}
+
+static int
+abort_operation(operation_t *self, const char *hint)
+{
+    return fail(&self->failure, "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)", WINSOCK_WSA_OPERATION_ABORTED,
+                hint);
+}
+
+/* Sees what became of a wait for a change of addresses; with the lock held. */
+static void
+look(operation_t *self)
+{
+    struct pollfd change = {.fd = self->netlink, .events = POLLIN};
+    if (self->done || self->netlink < 0) {
+        return;
+    }
+    if (poll(&change, 1, 0) > 0) {
+        finish(self, 0);
+    } else if (is_abandoned(self)) {
+        finish(self, abort_operation(self, "its socket was closed, or the thread that started it "
+                                           "has ended"));
+    }
+}
+
 static int
 watch_addresses(operation_t *self, intptr_t descriptor, failure_t *failure)
 {
+    const char *call = "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)";
+    struct stat status;
     int family;
     socklen_t size = sizeof family;
-    if (getsockopt((int)descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0) {
-        return linux_fail(failure, "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)");
+    errno = EBADF;
+    if (descriptor < 0 || descriptor > INT32_MAX ||
+        getsockopt((int)descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 ||
+        fstat((int)descriptor, &status) < 0) {
+        return linux_fail(failure, call);
     }
     if (family != AF_INET && family != AF_INET6) {
-        return fail(failure, "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)", WINSOCK_WSAEINVAL,
+        return fail(failure, call, WINSOCK_WSAEINVAL,
                     "the socket must be one of AF_INET or AF_INET6");
     }
+    self->descriptor = (int)descriptor;
+    self->inode = status.st_ino;
+    self->thread = (pid_t)syscall(SYS_gettid);
     self->netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     const struct sockaddr_nl address = {
         .nl_family = AF_NETLINK,
@@ -118,27 +166,21 @@ enum operation_outcome
 operation_wait(operation_t *self, int64_t deadline_ns)
 {
     for (;;) {
-        struct pollfd wanted[] = {
+        pthread_mutex_lock(&self->lock);
+        look(self);
+        bool done = self->done;
+        pthread_mutex_unlock(&self->lock);
+        int64_t now = platform_now_ns();
+        if (done || now >= deadline_ns) {
+            return done ? OPERATION_DONE : OPERATION_PENDING;
+        }
+        struct pollfd events[] = {
             {.fd = (int)self->ended, .events = POLLIN},
             {.fd = self->netlink, .events = POLLIN},
         };
-        int ready = poll(wanted, 2, linux_wait_ms(deadline_ns));
-        if (ready < 0) {
+        bool is_slice = deadline_ns - now > LOOK_INTERVAL_NS;
+        if (poll(events, 2, linux_wait_ms(is_slice ? now + LOOK_INTERVAL_NS : deadline_ns)) < 0) {
             return OPERATION_INTERRUPTED;
-        }
-        if (wanted[0].revents != 0) {
-            return OPERATION_DONE;
-        }
-        if (ready > 0) {
-            pthread_mutex_lock(&self->lock);
-            if (!self->done) {
-                finish(self, 0);
-            }
-            pthread_mutex_unlock(&self->lock);
-            return OPERATION_DONE;
-        }
-        if (platform_now_ns() >= deadline_ns) {
-            return OPERATION_PENDING;
         }
     }
 }
@@ -156,9 +198,9 @@ void
 operation_cancel(operation_t *self)
 {
     pthread_mutex_lock(&self->lock);
+    look(self);
     if (!self->done) {
-        finish(self, fail(&self->failure, "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)",
-                          WINSOCK_WSA_OPERATION_ABORTED, "the operation was cancelled"));
+        finish(self, abort_operation(self, "the operation was cancelled"));
     }
     pthread_mutex_unlock(&self->lock);
 }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <io.h>
 #include <iphlpapi.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -1,8 +1,6 @@
 /* Arguments that several types take, checked at once and with an error that says what is right. */
 #include "binding/binding.h"
 
-#include <math.h>
-
 #define NANOSECONDS_PER_SECOND 1e9
 
 int
@@ -106,7 +104,7 @@ parse_deadline(PyObject *timeout, int64_t *deadline_ns)
     if (seconds == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    if (isnan(seconds) || seconds < 0) {
+    if (!(seconds >= 0)) { /* nor a NaN */
         PyErr_SetString(PyExc_ValueError, "timeout must be 0 seconds or more; None waits for ever");
         return -1;
     }

@@ -46,7 +46,9 @@ flush(SavefileWriter *self, failure_t *failure)
         int64_t count = platform_write(self->descriptor, self->buffer + written,
                                        self->filled - written, failure);
         bool stop = count < 0;
-        if (count == 0) {
+        written += stop ? 0 : (size_t)count;
+        if (!stop && written < self->filled) {
+            /* A write that stops short may have been interrupted by a signal. */
             PyEval_RestoreThread(self->thread);
             stop = PyErr_CheckSignals() < 0;
             self->thread = PyEval_SaveThread();
@@ -58,7 +60,6 @@ flush(SavefileWriter *self, failure_t *failure)
             self->filled = 0;
             return -1;
         }
-        written += (size_t)count;
     }
     self->size += written;
     self->filled = 0;

@@ -262,8 +262,9 @@ def routing_interface(sock: _Descriptor, destination: str) -> str:
             IPv6 address with its interface: ``fe80::1%12``.
 
     Raises:
-        WinsockError: WSAEINVAL for a destination that is no such address; WSAENETUNREACH or
-            WSAEHOSTUNREACH without a route to it.
+        WinsockError: WSAEINVAL for a destination that is no address or one of another family
+            (Windows: WSAEAFNOSUPPORT); WSAENETUNREACH or WSAEHOSTUNREACH without a route to it;
+            WSAEACCES for a route that prohibits it.
 
     https://learn.microsoft.com/windows/win32/winsock/winsock-ioctls
     https://man7.org/linux/man-pages/man7/ip.7.html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,21 @@ class Operation(_winsockctl.Operation):
         return self._wait_in_thread().__await__()
 
     async def _wait_in_thread(self) -> bytes:
-        waiting = asyncio.ensure_future(asyncio.to_thread(self.wait))
+        # A thread of its own: in a pool, operations that wait could keep out the one that is done.
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def announce() -> None:
+            self.wait()
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(done.set_result, None)
+
+        threading.Thread(target=announce, daemon=True).start()
         try:
-            await asyncio.shield(waiting)
+            await asyncio.shield(done)
         except asyncio.CancelledError:
             self.cancel()
-            await waiting
+            await done
             raise
         return self.result()
 

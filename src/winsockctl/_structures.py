@@ -67,7 +67,7 @@ class InterfaceInfo:
     broadcast: str
     """Its broadcast address; on a point-to-point link the address of the other end.
 
-    Windows answers 255.255.255.255 whatever the network, Linux 0.0.0.0 where there is none.
+    Windows may answer 255.255.255.255 whatever the network, Linux 0.0.0.0 where there is none.
     """
     up: bool
     """Whether the interface is switched on (IFF_UP)."""

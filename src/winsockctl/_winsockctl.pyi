@@ -3,7 +3,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Protocol, Self, SupportsIndex, TypeAlias, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -67,6 +67,7 @@ class Batch:
     def __getitem__(self, index: slice, /) -> list[memoryview]: ...
     def __iter__(self) -> Iterator[memoryview]: ...
 
+@disjoint_base
 class Operation:
     def __new__(
         cls, sock: _Descriptor, code: int, in_buffer: Buffer = b"", out_size: int = 0, /
