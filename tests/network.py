@@ -42,7 +42,7 @@ PATIENCE = 20.0
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _checked(result: int) -> None:
@@ -51,7 +51,7 @@ def _checked(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-if sys.version_info >= (3, 12):
+if hasattr(os, "setns"):  # CPython 3.12
     from os import setns, unshare
 else:
 
@@ -141,6 +141,8 @@ def prepare_process() -> str:
     Root has the right already. Anybody else gets it in private namespaces, tried in a child
     first, because a process that got only half the way could not go back.
     """
+    if sys.platform != "linux":
+        return "the network namespaces of Linux"
     if tool("ip") is None:
         return "the program 'ip' (package iproute2) is missing"
     if _error_in_child(lambda: unshare(CLONE_NEWNET)) == 0:

@@ -58,7 +58,6 @@ ADDRESS_CHANGE = "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)"
 ROUTING = "WSAIoctl(SIO_ROUTING_INTERFACE_QUERY)"
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the sockets of Linux are missing")
-windows = pytest.mark.skipif(sys.platform != "win32", reason="the sockets of Windows are missing")
 
 WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
@@ -267,18 +266,19 @@ def test_c3_a_code_without_an_equal_on_linux(
         assert "Linux" in caught.value.hint
 
 
-@windows
-def test_udp_without_the_report_of_closed_ports(udp: socket.socket) -> None:
-    for enable in (True, False):
-        carried(lambda enable=enable: set_udp_connreset(udp, enable))
-    udp.bind(("127.0.0.1", 0))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        closed_port = gone.getsockname()
-    udp.sendto(b"nobody is there", closed_port)
-    udp.sendto(b"still alive", udp.getsockname())
-    udp.settimeout(PATIENCE)
-    assert udp.recv(100) == b"still alive"
+if sys.platform == "win32":
+
+    def test_udp_without_the_report_of_closed_ports(udp: socket.socket) -> None:
+        for enable in (True, False):
+            carried(lambda enable=enable: set_udp_connreset(udp, enable))
+        udp.bind(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            closed_port = gone.getsockname()
+        udp.sendto(b"nobody is there", closed_port)
+        udp.sendto(b"still alive", udp.getsockname())
+        udp.settimeout(PATIENCE)
+        assert udp.recv(100) == b"still alive"
 
 
 # ---------------------------------------------------------------------------------------------
