@@ -14,33 +14,36 @@ demo: ## set up and watch datagrams of traffic made for the purpose
 test: ## set up and run the tests
 	sh tools/setup.sh test && $(BIN)/pytest
 
-dev: ## set up everything that the commands below need
-	sh tools/setup.sh dev
+dev: .venv/dev ## set up everything that the commands below need
 
-build: dev ## compile with gcc and with clang, every warning an error
+.venv/dev: pyproject.toml tools/setup.sh
+	sh tools/setup.sh dev
+	touch $@
+
+build: .venv/dev ## compile with gcc and with clang, every warning an error
 	for compiler in gcc clang; do \
 	    rm -rf build && CC=$$compiler $(STRICT) $(BIN)/python -m pip wheel -q --no-deps -w dist . || exit 1; \
 	done
 
-lint: dev ## check Python and C sources
+lint: .venv/dev ## check Python and C sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
 
-format: dev ## format Python and C sources
+format: .venv/dev ## format Python and C sources
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $$(git ls-files '*.c' '*.h')
 
-sanitize: dev ## run the tests on an AddressSanitizer and UndefinedBehaviorSanitizer build
+sanitize: .venv/dev ## run the tests on an AddressSanitizer and UndefinedBehaviorSanitizer build
 	VENV=.venv-sanitize WINSOCKCTL_SANITIZE=1 sh tools/setup.sh test
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	    PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
 	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	    .venv-sanitize/bin/pytest -o timeout=600
 
-bench: dev ## measure the receive path beside the standard library
+bench: .venv/dev ## measure the receive path beside the standard library
 	$(BIN)/pytest benchmarks --benchmark-only
 
 clean: ## remove what the commands above made

@@ -3,9 +3,10 @@
 import ctypes
 import gc
 import os
+import sys
 from pathlib import Path
 
-_LIBC = ctypes.CDLL(None)
+_LIBC = ctypes.CDLL(None if sys.platform == "linux" else "ucrtbase")
 
 
 class _MallocInfo(ctypes.Structure):

@@ -1,6 +1,7 @@
 """Batch: a sequence of read-only memoryviews onto one block, and its tables of records."""
 
 import gc
+import socket
 import itertools
 import random
 import struct
@@ -395,7 +396,7 @@ def test_a_batch_of_the_largest_datagrams():
 
 def test_one_family_only():
     expected = mixed(60)
-    for family, version in ((2, 4), (10, 6)):
+    for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
         with RawSocket.replay(expected, family=family) as raw:
             raw.bind("replay")
             set_rcvall(raw, RcvAll.ON)

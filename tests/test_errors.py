@@ -5,6 +5,7 @@ import errno
 import pickle
 import socket
 import struct
+import sys
 
 import pytest
 
@@ -18,6 +19,10 @@ from winsockctl import (
     WinsockPermissionError,
     ioctl,
     set_rcvall,
+)
+
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="the descriptors and control codes of Linux are missing"
 )
 
 # The numbers that the contract names, and the POSIX number that stands beside each.
@@ -151,6 +156,7 @@ def ioctl_failure(*arguments) -> WinsockError:
     return error.value
 
 
+@linux
 def test_c2_no_socket(tmp_path):
     with open(tmp_path / "file", "wb") as file:
         assert ioctl_failure(file, ControlCode.FIONREAD, b"", 4).code == 10038
@@ -178,6 +184,7 @@ def test_c8_too_small_an_output(out_size):
         assert ioctl_failure(udp_socket, ControlCode.FIONREAD, b"", out_size).code in (10014, 10022)
 
 
+@linux
 def test_c3_codes_that_are_not_carried_and_codes_that_are_none():
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp_socket:
         assert ioctl_failure(tcp_socket, ControlCode.SIO_CPU_AFFINITY, bytes(4)).code == 10045

@@ -454,116 +454,126 @@ def interfaces_of_the_machine():
 
 
 @case
-def control_of_any_socket(pair=socket.socketpair()):  # noqa: B008
-    ioctl(pair[0], ControlCode.FIONREAD, b"", 4)
-    ioctl(pair[0].fileno(), ControlCode.FIONREAD, bytearray(), 64)
-    for arguments in (
-        (pair[0], ControlCode.FIONREAD),
-        (pair[0], ControlCode.SIO_RCVALL, bytes(4)),
-        (pair[0], ControlCode.SIO_LOOPBACK_FAST_PATH, bytes(4)),
-        (pair[0], 0x98007777),
-        (-1, ControlCode.FIONREAD, b"", 4),
-        (2**70, ControlCode.FIONREAD, b"", 4),
-        (pair[0], 2**70),
-        (pair[0], "code"),
-        (pair[0], 1, "text"),
-        (pair[0], 1, b"", -1),
-        (pair[0], 1, b"", 2**62),
-        ("socket", 1),
-        (None, 1),
-        (),
-    ):
-        with contextlib.suppress(WinsockError, TypeError, ValueError, OverflowError, MemoryError):
-            ioctl(*arguments)
-
-
-TCP_SOCKET = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-UDP_SOCKET = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def control_of_any_socket():
+    left, right = socket.socketpair()
+    with left, right:
+        ioctl(left, ControlCode.FIONREAD, b"", 4)
+        ioctl(left.fileno(), ControlCode.FIONREAD, bytearray(), 64)
+        for arguments in (
+            (left, ControlCode.FIONREAD),
+            (left, ControlCode.SIO_RCVALL, bytes(4)),
+            (left, ControlCode.SIO_LOOPBACK_FAST_PATH, bytes(4)),
+            (left, 0x98007777),
+            (-1, ControlCode.FIONREAD, b"", 4),
+            (2**70, ControlCode.FIONREAD, b"", 4),
+            (left, 2**70),
+            (left, "code"),
+            (left, 1, "text"),
+            (left, 1, b"", -1),
+            (left, 1, b"", 2**62),
+            ("socket", 1),
+            (None, 1),
+            (),
+        ):
+            with contextlib.suppress(
+                WinsockError, TypeError, ValueError, OverflowError, MemoryError
+            ):
+                ioctl(*arguments)
 
 
 @functools.partial(case, rounds=200)
 def control_codes_as_functions():
-    for call in (
-        lambda: set_keepalive(TCP_SOCKET, True, 60, 10),
-        lambda: set_keepalive(UDP_SOCKET, True),
-        lambda: set_keepalive(TCP_SOCKET, True, idle=0),
-        lambda: set_loopback_fast_path(TCP_SOCKET, required=False),
-        lambda: set_loopback_fast_path(TCP_SOCKET),
-        lambda: set_rcvall_mcast(UDP_SOCKET, RcvAll.ON),
-        lambda: set_rcvall_igmpmcast(UDP_SOCKET, RcvAll.ON),
-        lambda: set_udp_connreset(UDP_SOCKET, False),
-        lambda: TcpState(tcp_info(TCP_SOCKET).state),
-        lambda: tcp_info(UDP_SOCKET),
-        lambda: interface_list(UDP_SOCKET),
-        lambda: interface_list(-1),
-        lambda: address_list(UDP_SOCKET),
-        lambda: address_list(-1),
-        lambda: routing_interface(UDP_SOCKET, "127.0.0.1"),
-        lambda: routing_interface(UDP_SOCKET, "localhost"),
-        lambda: base_handle(UDP_SOCKET),
-        lambda: base_handle(-1),
-        lambda: wait_address_list_change(UDP_SOCKET, 0),
-        lambda: wait_address_list_change(-1, 0),
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
     ):
-        with contextlib.suppress(WinsockError, ValueError):
-            call()
-    TcpInfo(TcpState.LISTEN, 1, False, 1, None, 1, 1, 1, 1, 1)
-    InterfaceInfo("127.0.0.1", "255.0.0.0", "0.0.0.0", True, False, True, False, True)
+        for call in (
+            lambda: set_keepalive(tcp, True, 60, 10),
+            lambda: set_keepalive(udp, True),
+            lambda: set_keepalive(tcp, True, idle=0),
+            lambda: set_loopback_fast_path(tcp, required=False),
+            lambda: set_loopback_fast_path(tcp),
+            lambda: set_rcvall_mcast(udp, RcvAll.ON),
+            lambda: set_rcvall_igmpmcast(udp, RcvAll.ON),
+            lambda: set_udp_connreset(udp, False),
+            lambda: TcpState(tcp_info(tcp).state),
+            lambda: tcp_info(udp),
+            lambda: interface_list(udp),
+            lambda: interface_list(-1),
+            lambda: address_list(udp),
+            lambda: address_list(-1),
+            lambda: routing_interface(udp, "127.0.0.1"),
+            lambda: routing_interface(udp, "localhost"),
+            lambda: base_handle(udp),
+            lambda: base_handle(-1),
+            lambda: wait_address_list_change(udp, 0),
+            lambda: wait_address_list_change(-1, 0),
+        ):
+            with contextlib.suppress(WinsockError, ValueError):
+                call()
+        TcpInfo(TcpState.LISTEN, 1, False, 1, None, 1, 1, 1, 1, 1)
+        InterfaceInfo("127.0.0.1", "255.0.0.0", "0.0.0.0", True, False, True, False, True)
 
 
 @case
-def operations(pair=socket.socketpair()):  # noqa: B008
-    operation = start_ioctl(pair[0], ControlCode.FIONREAD, b"", 4)
-    operation.wait(1)
-    (operation.done(), operation.result(), repr(operation))
-    operation.cancel()
-    start_ioctl(pair[0], ControlCode.FIONREAD, bytearray(), 64)
-    for arguments in (
-        (pair[0], ControlCode.FIONREAD),
-        (pair[0], ControlCode.SIO_LOOPBACK_FAST_PATH, bytes(4)),
-        (pair[0], 0x98007777),
-        (-1, ControlCode.FIONREAD, b"", 4),
-        (pair[0], 2**70),
-        (pair[0], 1, "text"),
-        (pair[0], 1, b"", -1),
-        (None, 1),
-        (),
-    ):
-        with contextlib.suppress(WinsockError, TypeError, ValueError, OverflowError):
-            start_ioctl(*arguments).result()
-    with contextlib.suppress(TypeError):
-        Operation("socket")
+def operations():
+    left, right = socket.socketpair()
+    with left, right:
+        operation = start_ioctl(left, ControlCode.FIONREAD, b"", 4)
+        operation.wait(1)
+        (operation.done(), operation.result(), repr(operation))
+        operation.cancel()
+        start_ioctl(left, ControlCode.FIONREAD, bytearray(), 64)
+        for arguments in (
+            (left, ControlCode.FIONREAD),
+            (left, ControlCode.SIO_LOOPBACK_FAST_PATH, bytes(4)),
+            (left, 0x98007777),
+            (-1, ControlCode.FIONREAD, b"", 4),
+            (left, 2**70),
+            (left, 1, "text"),
+            (left, 1, b"", -1),
+            (None, 1),
+            (),
+        ):
+            with contextlib.suppress(WinsockError, TypeError, ValueError, OverflowError):
+                start_ioctl(*arguments).result()
+        with contextlib.suppress(TypeError):
+            Operation("socket")
 
 
 @functools.partial(case, rounds=200)
 def operations_that_pend():
-    start_ioctl(UDP_SOCKET, ControlCode.SIO_ADDRESS_LIST_CHANGE)
-    operation = start_ioctl(UDP_SOCKET, ControlCode.SIO_ADDRESS_LIST_CHANGE)
-    (operation.done(), operation.wait(0))
-    with contextlib.suppress(WinsockError):
-        operation.result()
-    operation.cancel()
-    operation.wait(10)
-    with contextlib.suppress(WinsockError):
-        operation.result()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        start_ioctl(udp, ControlCode.SIO_ADDRESS_LIST_CHANGE)
+        operation = start_ioctl(udp, ControlCode.SIO_ADDRESS_LIST_CHANGE)
+        (operation.done(), operation.wait(0))
+        with contextlib.suppress(WinsockError):
+            operation.result()
+        operation.cancel()
+        operation.wait(10)
+        with contextlib.suppress(WinsockError):
+            operation.result()
 
 
 @functools.partial(case, rounds=100)
-def operations_with_a_callback(pair=socket.socketpair()):  # noqa: B008
-    finished = threading.Event()
-    start_ioctl(pair[0], ControlCode.FIONREAD, b"", 4, lambda operation: finished.set())
-    finished.wait()
+def operations_with_a_callback():
+    left, right = socket.socketpair()
+    with left, right:
+        finished = threading.Event()
+        start_ioctl(left, ControlCode.FIONREAD, b"", 4, lambda operation: finished.set())
+        finished.wait()
 
 
 @case
-def control_of_a_replay(raw=opened(DATAGRAMS, wait=True)):  # noqa: B008
-    set_rcvall(raw, RcvAll.IPLEVEL)
-    ioctl(raw, ControlCode.SIO_RCVALL, struct.pack("=I", RcvAll.ON))
-    for target in (raw.fileno(), 0, None):
-        with contextlib.suppress(WinsockError, TypeError):
-            set_rcvall(target, RcvAll.OFF)
-    with contextlib.suppress(struct.error):
-        set_rcvall(raw, -1)
+def control_of_a_replay():
+    with opened(DATAGRAMS, wait=True) as raw:
+        set_rcvall(raw, RcvAll.IPLEVEL)
+        ioctl(raw, ControlCode.SIO_RCVALL, struct.pack("=I", RcvAll.ON))
+        for target in (raw.fileno(), 0, None):
+            with contextlib.suppress(WinsockError, TypeError):
+                set_rcvall(target, RcvAll.OFF)
+        with contextlib.suppress(struct.error):
+            set_rcvall(raw, -1)
 
 
 # SavefileWriter
