@@ -1,9 +1,9 @@
 """Batch: a sequence of read-only memoryviews onto one block, and its tables of records."""
 
 import gc
-import socket
 import itertools
 import random
+import socket
 import struct
 import sys
 import threading
