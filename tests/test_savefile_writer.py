@@ -302,6 +302,22 @@ def test_signals_do_not_tear_what_goes_through_a_pipe():
     assert [packet for _, _, packet in parse(b"".join(chunks))] == expected
 
 
+def test_a_signal_handler_cannot_write_to_the_savefile_that_it_interrupts():
+    receive, send = os.pipe()
+    writer = SavefileWriter(send)
+    batch = batch_of(of_length(1400, index=i) for i in range(1000))
+    before = signal.signal(signal.SIGUSR1, lambda *_: writer.write(batch))
+    try:
+        thread = send_signals(signal.SIGUSR1)
+        with pytest.raises(RuntimeError, match="signal handler"):
+            writer.write(batch)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    os.close(receive)
+    os.close(send)
+
+
 def test_a_full_pipe_that_does_not_block_is_an_error_and_no_endless_loop():
     receive, send = os.pipe()
     os.set_blocking(send, False)

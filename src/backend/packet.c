@@ -99,16 +99,19 @@ int
 packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *failure)
 {
     packet_t *self = (packet_t *)channel;
+    uint32_t index;
+    bool loopback;
     if (rcvall_check_bind(&channel->rcvall, failure) < 0 ||
-        linux_resolve(where, channel->family, &self->interface_index, &self->loopback, failure) <
-            0) {
+        linux_resolve(where, channel->family, &index, &loopback, failure) < 0) {
         return -1;
     }
+    /* Whatever comes of it, the socket no longer is where it was. */
+    channel->rcvall.bound = false;
     const struct sockaddr_ll address = {
         .sll_family = AF_PACKET,
         /* Outgoing packets are shown to nothing less than ETH_P_ALL. */
         .sll_protocol = htons(ETH_P_ALL),
-        .sll_ifindex = (int)self->interface_index,
+        .sll_ifindex = (int)index,
     };
     if (bind(self->fd, (const struct sockaddr *)&address, sizeof address) < 0) {
         return linux_fail(failure, "bind");
@@ -118,6 +121,8 @@ packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *fail
     if (errno != 0) {
         return linux_fail(failure, "bind");
     }
+    self->interface_index = index;
+    self->loopback = loopback;
     packet_set_ended(self, 0);
     channel->rcvall.bound = true;
     return 0;

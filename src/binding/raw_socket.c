@@ -2,7 +2,8 @@
  *
  * receive_lock is held by the thread that is inside the backend's receive(), control_lock by the
  * one inside bind(), control() or dropped(); both without the GIL. `channel` may be used under
- * either lock; close() takes both and sets it to NULL. All other members need the GIL.
+ * either lock; close() takes both and sets it to NULL. `mode` and `dropped` are written under
+ * control_lock. All other members need the GIL.
  */
 #include "binding/binding.h"
 

@@ -13,6 +13,7 @@ typedef struct {
     int descriptor;
     PyThread_type_lock lock; /* guards all that follows; held without the GIL */
     PyThreadState *thread;   /* of the one that writes without the GIL */
+    unsigned long writing;   /* its identifier, 0 if nobody writes */
     uint64_t size;           /* bytes in the file, up to the last whole datagram */
     uint8_t *buffer;         /* begins with a whole record (or the file's header) */
     size_t room;
@@ -190,11 +191,18 @@ savefile_writer_write(SavefileWriter *self, PyObject *arguments)
         return NULL;
     }
     count = (unsigned long long)most < count ? (size_t)most : count;
+    if (self->writing == PyThread_get_thread_ident()) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a signal handler must not write to the savefile that it interrupted");
+        return NULL;
+    }
     failure_t failure;
     PyThreadState *thread = PyEval_SaveThread();
     PyThread_acquire_lock(self->lock, WAIT_LOCK);
     self->thread = thread;
+    self->writing = PyThread_get_thread_ident();
     int result = write_records(self, batch->block, count, &failure);
+    self->writing = 0;
     thread = self->thread;
     PyThread_release_lock(self->lock);
     PyEval_RestoreThread(thread);
