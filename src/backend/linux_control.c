@@ -146,8 +146,10 @@ platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t i
         }
     }
     if (request.call != NULL) { /* C3 */
-        return fail(failure, request.call, WINSOCK_WSAEOPNOTSUPP,
-                    "Linux carries no equal of this control code");
+        return fail(
+            failure, request.call, WINSOCK_WSAEOPNOTSUPP,
+            "Linux does not carry this control code; winsockctl's function for it may have an "
+            "equal");
     }
     return fail(failure, "WSAIoctl", WINSOCK_WSAEINVAL,
                 "the control code is unknown: winsockctl.ControlCode lists the known ones");

@@ -33,13 +33,13 @@ sum_of(const uint8_t *bytes, uint32_t length)
     return length % 2 == 0 ? sum : sum + ((uint32_t)bytes[length - 1] << 8);
 }
 
-static bool
-is_right_checksum(uint64_t sum)
+static uint64_t
+folded(uint64_t sum)
 {
     while (sum > 0xFFFF) {
         sum = (sum & 0xFFFF) + (sum >> 16);
     }
-    return sum == 0xFFFF;
+    return sum;
 }
 
 /* What a checksum alone would let through once in 65,536 times. */
@@ -57,16 +57,26 @@ is_plausible(uint8_t protocol, const uint8_t *payload, uint32_t length)
     }
 }
 
+/* The next header, or IPV6_NO_NEXT_HEADER if no checksum tells. */
 static uint8_t
 next_header(const ipv6_facts_t *facts, const uint8_t *payload, uint32_t length)
 {
-    static const uint8_t candidates[] = {UDP, TCP, ICMPV6};
-    uint64_t sum = sum_of(facts->source, 16) + sum_of(facts->destination, 16) + (length >> 16) +
-                   (length & 0xFFFF) + sum_of(payload, length);
-    for (size_t i = 0; i < sizeof candidates; i++) {
-        if (is_plausible(candidates[i], payload, length) &&
-            is_right_checksum(sum + candidates[i])) {
-            return candidates[i];
+    static const struct {
+        uint8_t protocol;
+        uint8_t checksum; /* its offset */
+    } candidates[] = {{UDP, 6}, {TCP, 16}, {ICMPV6, 2}};
+    uint64_t pseudo_header = sum_of(facts->source, 16) + sum_of(facts->destination, 16) +
+                             (length >> 16) + (length & 0xFFFF);
+    uint64_t sum = pseudo_header + sum_of(payload, length);
+    for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
+        uint8_t protocol = candidates[i].protocol;
+        if (!is_plausible(protocol, payload, length)) {
+            continue;
+        }
+        /* A sender that leaves the checksum to the adapter writes the sum of the pseudo header. */
+        uint32_t written = big_endian_16(payload + candidates[i].checksum);
+        if (folded(sum + protocol) == 0xFFFF || folded(pseudo_header + protocol) == written) {
+            return protocol;
         }
     }
     return IPV6_NO_NEXT_HEADER;

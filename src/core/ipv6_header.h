@@ -20,8 +20,8 @@ typedef struct {
 } ipv6_facts_t;
 
 /* Writes the header of a datagram of which payload_length bytes follow it, and captured of them are
- * here. The next header is TCP, UDP or ICMPv6 if the transport checksum is right for just that one
- * (its pseudo header contains it), else IPV6_NO_NEXT_HEADER. Returns the record flags that say so:
+ * here. The next header is TCP, UDP or ICMPv6 if the transport checksum fits that one (its pseudo
+ * header contains it), else IPV6_NO_NEXT_HEADER. Returns the record flags that say so:
  * RECORD_REBUILT and one for each field that is not known. */
 uint16_t ipv6_header_rebuild(uint8_t header[IPV6_HEADER_SIZE], const ipv6_facts_t *facts,
                              const uint8_t *payload, uint32_t captured, uint32_t payload_length);

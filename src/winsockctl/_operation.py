@@ -33,19 +33,19 @@ class Operation(_winsockctl.Operation):
     async def _wait_in_thread(self) -> bytes:
         # A thread of its own: in a pool, operations that wait could keep out the one that is done.
         loop = asyncio.get_running_loop()
-        done = loop.create_future()
+        done = asyncio.Event()
 
         def announce() -> None:
             self.wait()
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(done.set_result, None)
+                loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=announce, daemon=True).start()
         try:
-            await asyncio.shield(done)
+            await done.wait()
         except asyncio.CancelledError:
             self.cancel()
-            await done
+            await done.wait()
             raise
         return self.result()
 

@@ -83,6 +83,8 @@ def run_demo() -> int:
 
 def bring_up_loopback() -> None:
     """Switch on the loopback of this namespace; it begins its life switched off."""
+    if sys.platform != "linux":
+        return
     import fcntl
 
     siocgifflags, siocsifflags, iff_up = 0x8913, 0x8914, 0x1
