@@ -1,6 +1,6 @@
 # Every command of the project. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev lint format build sanitize bench clean
+.PHONY: help demo test dev lint format build sanitize windows bench clean
 
 BIN := .venv/bin
 STRICT := WINSOCKCTL_STRICT=1
@@ -43,8 +43,11 @@ sanitize: .venv/dev ## run the tests on an AddressSanitizer and UndefinedBehavio
 	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	    .venv-sanitize/bin/pytest -o timeout=600
 
+windows: ## build for Windows and run the tests there, under Wine (as root: installs it)
+	python3 tools/windows/rig.py test
+
 bench: .venv/dev ## measure the receive path beside the standard library
 	$(BIN)/pytest benchmarks --benchmark-only
 
 clean: ## remove what the commands above made
-	rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	rm -rf build dist .venv .venv-* .windows .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
