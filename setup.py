@@ -53,6 +53,7 @@ sources = [
             "operation",
             "options",
             "raw_socket",
+            "raw_socket_options",
             "replay_source",
             "savefile_writer",
         )

@@ -214,13 +214,6 @@ add_address(interface_t *interface, const struct sockaddr *address)
     return 0;
 }
 
-static int
-by_index(const void *a, const void *b)
-{
-    const interface_t *left = a, *right = b;
-    return (left->index > right->index) - (left->index < right->index);
-}
-
 /* getifaddrs(3) gives one entry an interface with AF_PACKET, and one entry an address. */
 int
 platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
@@ -253,23 +246,14 @@ platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
     }
     freeifaddrs(entries);
     if (!complete) {
-        platform_interfaces_free(found, used);
+        interface_list_free(found, used);
         errno = ENOMEM;
         return linux_fail(failure, "getifaddrs");
     }
-    qsort(found, used, sizeof *found, by_index);
+    interface_list_sort(found, used);
     *list = found;
     *count = used;
     return 0;
-}
-
-void
-platform_interfaces_free(interface_t *list, size_t count)
-{
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        free(list[i].addresses);
-    }
-    free(list);
 }
 
 address_t
@@ -316,7 +300,7 @@ linux_resolve(const interface_choice_t *choice, enum ip_family family, uint32_t 
         *index = found->index;
         *loopback = found->loopback;
     }
-    platform_interfaces_free(list, count);
+    interface_list_free(list, count);
     return found == NULL ? -1 : 0;
 }
 

@@ -33,9 +33,8 @@ void waker_set(waker_t waker);
 enum waker_outcome waker_wait(waker_t waker, int64_t deadline_ns);
 void waker_close(waker_t waker);
 
-/* The interfaces by ascending index; the caller gives them back with platform_interfaces_free. */
+/* The interfaces by ascending index; the caller gives them back with interface_list_free. */
 int platform_interfaces(interface_t **list, size_t *count, failure_t *failure);
-void platform_interfaces_free(interface_t *list, size_t count);
 
 /* Reads an address in its usual forms; any other text is of FAMILY_ANY. */
 address_t platform_parse_address(const char *text);

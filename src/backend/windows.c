@@ -210,13 +210,6 @@ adapters(failure_t *failure)
     }
 }
 
-static int
-by_index(const void *a, const void *b)
-{
-    const interface_t *left = a, *right = b;
-    return (left->index > right->index) - (left->index < right->index);
-}
-
 int
 platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
 {
@@ -242,22 +235,13 @@ platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
     }
     free(first);
     if (!complete) {
-        platform_interfaces_free(found, used);
+        interface_list_free(found, used);
         return windows_fail(failure, "GetAdaptersAddresses", ERROR_NOT_ENOUGH_MEMORY);
     }
-    qsort(found, used, sizeof *found, by_index);
+    interface_list_sort(found, used);
     *list = found;
     *count = used;
     return 0;
-}
-
-void
-platform_interfaces_free(interface_t *list, size_t count)
-{
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        free(list[i].addresses);
-    }
-    free(list);
 }
 
 address_t

@@ -321,7 +321,7 @@ winsock_bind(channel_t *channel, const interface_choice_t *choice, failure_t *fa
     }
     const interface_t *found = interface_find(list, count, choice, &asked, failure);
     int result = found == NULL ? -1 : bind_ends(self, found, &asked, failure);
-    platform_interfaces_free(list, count);
+    interface_list_free(list, count);
     if (result == 0) {
         InterlockedExchange(&self->ended_by, 0);
         channel->rcvall.bound = true;

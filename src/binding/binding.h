@@ -110,6 +110,13 @@ int replay_source_fill(replay_source_t *source, module_state_t *state, PyObject 
                        PyObject *faults, uint32_t snaplen, PyObject *batch_size);
 void replay_source_clear(replay_source_t *source);
 
+/* raw_socket_options.c */
+int raw_socket_parse_backend(PyObject *object, const char **name); /* None is NULL */
+int raw_socket_parse_numbers(PyObject *protocol, PyObject *buffer_size, double latency,
+                             channel_options_t *options);
+/* The text of `where` belongs to *keep, which is a new reference or NULL, also after a failure. */
+int raw_socket_parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep);
+
 /* raw_socket.c */
 intptr_t raw_socket_descriptor(const struct RawSocket *self);
 struct RawSocket *raw_socket_find(module_state_t *state, intptr_t descriptor); /* borrowed */

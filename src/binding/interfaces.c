@@ -54,6 +54,6 @@ interfaces_function(PyObject *module, PyObject *Py_UNUSED(ignored))
         }
         PyList_SET_ITEM(list, (Py_ssize_t)i, fields);
     }
-    platform_interfaces_free(interfaces, count);
+    interface_list_free(interfaces, count);
     return list;
 }

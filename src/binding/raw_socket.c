@@ -11,11 +11,6 @@
 
 #include "core/winsock_errors.h"
 
-#define SMALLEST_BUFFER (1LL << 20) /* bytes */
-#define USUAL_BUFFER (64LL << 20)
-#define SHORTEST_LATENCY 0.001 /* seconds; the kernel counts milliseconds */
-#define LONGEST_LATENCY 60.0
-#define NANOSECONDS_PER_SECOND 1e9
 #define NANOSECONDS_PER_MICROSECOND 1000
 
 typedef struct RawSocket {
@@ -142,59 +137,6 @@ raw_socket_open(PyTypeObject *type, const channel_options_t *options, const char
     return (PyObject *)self;
 }
 
-static int
-parse_backend(PyObject *object, const char **name)
-{
-    if (object == Py_None) {
-        *name = NULL;
-        return 0;
-    }
-    if (!PyUnicode_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "backend must be a str or None, not %.100s",
-                     Py_TYPE(object)->tp_name);
-        return -1;
-    }
-    Py_ssize_t size;
-    *name = PyUnicode_AsUTF8AndSize(object, &size);
-    if (*name == NULL) {
-        return -1;
-    }
-    for (const backend_t *const *backend = platform_backends; *backend != NULL; backend++) {
-        if (*backend != &replay_backend && strcmp((*backend)->name, *name) == 0 &&
-            strlen(*name) == (size_t)size) {
-            return 0;
-        }
-    }
-    PyErr_Format(PyExc_ValueError,
-                 "there is no capture backend %R here: winsockctl.backends() lists them", object);
-    return -1;
-}
-
-static int
-parse_numbers(PyObject *protocol, PyObject *buffer_size, double latency, channel_options_t *options)
-{
-    long long value = -1;
-    if (protocol != Py_None &&
-        parse_integer(protocol, 0, 255, "protocol must be a number from 0 to 255, or None",
-                      &value) < 0) {
-        return -1;
-    }
-    options->protocol = (int)value;
-    value = USUAL_BUFFER;
-    if (buffer_size != NULL &&
-        parse_integer(buffer_size, SMALLEST_BUFFER, LLONG_MAX,
-                      "buffer_size must be at least 1048576 bytes and below 2**63", &value) < 0) {
-        return -1;
-    }
-    options->buffer_size = (uint64_t)value;
-    if (!(latency >= SHORTEST_LATENCY && latency <= LONGEST_LATENCY)) {
-        PyErr_SetString(PyExc_ValueError, "latency must be 0.001 to 60 seconds");
-        return -1;
-    }
-    options->latency_ns = (int64_t)(latency * NANOSECONDS_PER_SECOND);
-    return 0;
-}
-
 static PyObject *
 raw_socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -210,8 +152,9 @@ raw_socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &protocol, &buffer_size, parse_snaplen, &options.snaplen,
                                      &latency, &filter_object, &backend) ||
         parse_family(PyType_GetModuleState(type), family, &options.family) < 0 ||
-        parse_numbers(protocol, buffer_size, latency, &options) < 0 ||
-        parse_backend(backend, &backend_name) < 0 || parse_filter(filter_object, &filter) < 0) {
+        raw_socket_parse_numbers(protocol, buffer_size, latency, &options) < 0 ||
+        raw_socket_parse_backend(backend, &backend_name) < 0 ||
+        parse_filter(filter_object, &filter) < 0) {
         return NULL;
     }
     options.filter = filter;
@@ -333,35 +276,6 @@ raw_socket_dealloc(RawSocket *self)
     Py_DECREF(type);
 }
 
-static int
-parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep)
-{
-    *keep = NULL;
-    if (PyUnicode_Check(object)) {
-        *keep = PyUnicode_EncodeFSDefault(object);
-        if (*keep == NULL) {
-            return -1;
-        }
-        where->text = PyBytes_AS_STRING(*keep);
-        if (strlen(where->text) != (size_t)PyBytes_GET_SIZE(*keep)) {
-            PyErr_SetString(PyExc_ValueError, "an interface name has no null character");
-            return -1;
-        }
-        return 0;
-    }
-    if (!PyLong_Check(object)) {
-        PyErr_Format(PyExc_TypeError,
-                     "bind() takes an address, an interface name or an index, not %.100s",
-                     Py_TYPE(object)->tp_name);
-        return -1;
-    }
-    int overflow;
-    long index = PyLong_AsLongAndOverflow(object, &overflow);
-    /* No interface has the index 0: what cannot be an index is looked for in vain. */
-    where->index = overflow || index < 0 || index > INT32_MAX ? 0 : (uint32_t)index;
-    return 0;
-}
-
 PyDoc_STRVAR(
     bind_doc,
     "bind($self, interface, /)\n--\n\n"
@@ -377,7 +291,7 @@ raw_socket_bind(RawSocket *self, PyObject *interface)
 {
     interface_choice_t where = {0};
     PyObject *keep;
-    if (parse_interface(interface, &where, &keep) < 0) {
+    if (raw_socket_parse_interface(interface, &where, &keep) < 0) {
         Py_XDECREF(keep);
         return NULL;
     }

@@ -5,6 +5,28 @@
 
 #include "core/winsock_errors.h"
 
+static int
+by_index(const void *a, const void *b)
+{
+    const interface_t *left = a, *right = b;
+    return (left->index > right->index) - (left->index < right->index);
+}
+
+void
+interface_list_sort(interface_t *list, size_t count)
+{
+    qsort(list, count, sizeof *list, by_index);
+}
+
+void
+interface_list_free(interface_t *list, size_t count)
+{
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        free(list[i].addresses);
+    }
+    free(list);
+}
+
 static bool
 has_address(const interface_t *interface, const address_t *address)
 {

@@ -41,6 +41,12 @@ typedef struct {
     char text[ADDRESS_TEXT_SIZE];
 } address_t;
 
+/* By ascending index. */
+void interface_list_sort(interface_t *list, size_t count);
+
+/* The list and the addresses in it came from malloc. */
+void interface_list_free(interface_t *list, size_t count);
+
 /* R3: whether a socket of the family may be bound to the address. 0 or -1 with the failure. */
 int interface_check_address(const address_t *address, enum ip_family family, failure_t *failure);
 
