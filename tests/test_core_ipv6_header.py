@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
 
+import network
 import pytest
 from datagrams import icmp_echo, ipv6, tcp, udp
 
@@ -47,6 +48,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     source = SOURCES / "core" / "ipv6_header.c"
     subprocess.run(
         ["cc", "-std=c11", "-O2", "-shared", "-fPIC", f"-I{SOURCES}", source, "-o", library],
+        env=network.tool_environment(),
         check=True,
     )
     loaded = ctypes.CDLL(str(library))
