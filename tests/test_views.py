@@ -119,7 +119,8 @@ def test_memory_goes_back_when_the_views_are_dropped(lo):
     resident, mappings, heap = memory.resident(), memory.mappings(), memory.heap()
     views = hoard(lo, 200, 5, LARGE)
     total = sum(map(len, views))
-    assert memory.resident() - resident > total // 2
+    if not memory.has_address_sanitizer():
+        assert memory.resident() - resident > total // 2
     random.Random(3).shuffle(views)
     while views:
         views.pop()

@@ -221,6 +221,10 @@ class Build:
         """The folder of a Windows Python."""
         return self / f"python-{version}"
 
+    def site_packages(self, version: str) -> Path:
+        """Where a Windows Python has its packages."""
+        return self.python(version) / "Lib" / "site-packages"
+
     def stamp(self, name: str, *made_from: object) -> Stamp:
         """Whether ``name`` was made already."""
         return Stamp(self / "stamps" / name, "\n".join(map(str, made_from)))
@@ -240,7 +244,8 @@ class Build:
                 lines = step.log.read_text(errors="replace").splitlines()
                 print(*lines[-LOG_TAIL:], sep="\n", flush=True)
             raise FailedError(f"{name}: {failure}; see {step.log}", failure.status) from None
-        print(f"{time.monotonic() - start:.1f} s", flush=True)
+        took = f"{time.monotonic() - start:.1f} s"
+        print(f"## {name} ... {took}" if echo else took, flush=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -348,7 +353,7 @@ def install_requirements(build: Build, version: str) -> None:
     stamp = build.stamp(f"packages-{version}", packages, digest([HERE / "sitecustomize.py"]))
     if stamp.holds():
         return
-    target = build.python(version) / "Lib" / "site-packages"
+    target = build.site_packages(version)
     with build.step(f"Windows packages {version}") as step:
         shutil.rmtree(target, ignore_errors=True)
         platform = ["--platform", AMD64.tag, "--python-version", version, "--only-binary=:all:"]
@@ -658,8 +663,7 @@ def only(paths: Iterable[Path]) -> Path:
 
 def install_wheel(build: Build, wine: Wine, version: str, wheel: Path) -> None:
     """Install the wheel into the Windows Python."""
-    packages = build.stamp(f"packages-{version}", "").path.read_text()
-    stamp = build.stamp(f"install-{version}", digest([wheel]), packages)
+    stamp = Stamp(build.site_packages(version) / "installed-wheel", digest([wheel]))
     if stamp.holds():
         return
     with build.step(f"install {version}") as step:
