@@ -463,6 +463,17 @@ class Libpcap:
         self._library = library
         self._pcap = library.pcap_open_dead(DLT_RAW, SNAPLEN)
 
+        # Up to 1.10.4 everything from 224.0.0.0 on was multicast, 255.255.255.255 too.
+        from_224 = 0x35  # jge
+        program = self.compile("ip multicast", optimize=False)
+        self._knows_multicast = from_224 not in [code for code, *_ in program]
+
+    def meant(self, expression: str, *, optimize: bool = False) -> Rows:
+        """Compile as later releases do."""
+        if not self._knows_multicast:
+            expression = expression.replace("ip multicast", "(ip[16] & 0xf0 = 0xe0)")
+        return self.compile(expression, optimize=optimize)
+
     def compile(self, expression: str, *, optimize: bool) -> Rows:
         """Compile without a netmask, as tcpdump does when it reads a file.
 
@@ -541,16 +552,26 @@ def test_same_verdicts_as_libpcap(libpcap: Libpcap) -> None:
     for expression in EXPRESSIONS:
         verdicts = libpcap.run(Filter(expression).instructions, CORPUS)
         assert set(verdicts) <= {0, SNAPLEN}
-        straight = libpcap.run(libpcap.compile(expression, optimize=False), CORPUS)
-        assert verdicts == straight, expression
+        straight = libpcap.run(libpcap.meant(expression), CORPUS)
+        assert comparable(libpcap, verdicts) == comparable(libpcap, straight), expression
         # The optimizer leaves out loads whose value makes no difference, and so accepts some of
         # the truncated datagrams that its own program without it refuses, see
         # test_libpcap_disagrees_with_itself_about_truncated_datagrams.
-        optimized = libpcap.run(libpcap.compile(expression, optimize=True), CORPUS)
+        optimized = libpcap.run(libpcap.meant(expression, optimize=True), CORPUS)
         assert with_headers(verdicts) == with_headers(optimized), expression
         mixed += len(set(verdicts)) == 2
     assert len(EXPRESSIONS) == len(set(EXPRESSIONS)) >= 300
     assert mixed > 0.9 * len(EXPRESSIONS)
+
+
+def comparable(libpcap: Libpcap, verdicts: list[int]) -> list[int]:
+    """From 1.10.5 on libpcap does not load the words of an address of which no bit is asked for,
+
+    and so accepts some truncated datagrams even without its optimizer.
+    """
+    last_word = (0x20, 0, 0, 36)  # ld [36], of the destination
+    loads_all = last_word in libpcap.compile("ip6 net 2001:db8::/32", optimize=False)
+    return verdicts if loads_all else with_headers(verdicts)
 
 
 def with_headers(verdicts: list[int]) -> list[int]:
@@ -564,7 +585,7 @@ def test_same_verdicts_as_libpcap_for_expressions_made_at_random(libpcap: Libpca
     compared = mixed = 0
     while compared < GENERATED_EXPRESSIONS:
         expression = grammar.expression()
-        straight, its_error = attempt(lambda text=expression: libpcap.compile(text, optimize=False))
+        straight, its_error = attempt(lambda text=expression: libpcap.meant(text))
         made, our_error = attempt(lambda text=expression: Filter(text))
         if straight is None or made is None:
             # Constants that libpcap folds later than we do, or takes from the wrong place.
@@ -572,7 +593,8 @@ def test_same_verdicts_as_libpcap_for_expressions_made_at_random(libpcap: Libpca
             assert only_one is None or "zero" in only_one or "31 bits" in only_one, expression
             continue
         verdicts = libpcap.run(made.instructions, CORPUS)
-        assert verdicts == libpcap.run(straight, CORPUS), expression
+        straight_verdicts = libpcap.run(straight, CORPUS)
+        assert comparable(libpcap, verdicts) == comparable(libpcap, straight_verdicts), expression
         compared += 1
         mixed += len(set(verdicts)) == 2
     assert mixed > 0.7 * compared
@@ -695,8 +717,9 @@ def test_numbers_that_libpcap_refuses_by_mistake(
 
 
 def test_protocol_numbers_that_no_datagram_can_have_are_refused(libpcap: Libpcap) -> None:
-    # libpcap compares a byte with 300, which is never true.
-    assert not any(libpcap.run(libpcap.compile("ip proto 300", optimize=False), CORPUS))
+    # libpcap compares a byte with 300, which is never true, and refuses it from 1.10.5 on.
+    straight, refusal = attempt(lambda: libpcap.compile("ip proto 300", optimize=False))
+    assert refusal is not None or not any(libpcap.run(straight or (), CORPUS))
     with pytest.raises(FilterSyntaxError, match="0 to 255"):
         Filter("ip proto 300")
 

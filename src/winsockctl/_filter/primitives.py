@@ -44,10 +44,10 @@ _FRAGMENT_HEADER: Final = 44
 _FIRST_FRAGMENT: Final = _equals(Field(6, 2, 0x1FFF), 0)
 
 # Which interface has which directed broadcast address is not known here: only the limited one, and
-# the all-zeroes one of old. Multicast is, as for libpcap, everything from 224.0.0.0 on.
+# the all-zeroes one of old. Multicast is class D, RFC 1112 (libpcap: from 1.10.5 on).
 CASTS: Final = {
     ("ip", "broadcast"): And((IPV4, _equals(Field(16, 4), 0, 0xFFFFFFFF))),
-    ("ip", "multicast"): And((IPV4, Match(Field(16, 1), ((224, 255),)))),
+    ("ip", "multicast"): And((IPV4, Match(Field(16, 1), ((224, 239),)))),
     ("ip6", "multicast"): And((IPV6, _equals(Field(24, 1), 0xFF))),
 }
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import winsockctl
-from winsockctl.cli.errors import UsageError
+from winsockctl.cli.errors import UsageError, naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from _typeshed import SupportsWrite
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} -h'")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # argparse's own says nothing when the help text cannot be written.
+        with naming("standard output"):
+            (file or sys.stderr).write(message)
 
 
 def build_parser() -> argparse.ArgumentParser:
