@@ -25,11 +25,13 @@ build: .venv/dev ## compile with gcc and with clang, every warning an error
 	    rm -rf build && CC=$$compiler $(STRICT) $(BIN)/python -m pip wheel -q --no-deps -w dist . || exit 1; \
 	done
 
-lint: .venv/dev ## check Python and C sources
+lint: .venv/dev ## check Python and C sources and the workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	$(BIN)/actionlint
+	$(BIN)/zizmor --offline --no-progress --quiet .github
 
 format: .venv/dev ## format Python and C sources
 	$(BIN)/ruff check --fix
