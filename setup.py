@@ -48,6 +48,7 @@ sources = [
             "column",
             "control",
             "datagram",
+            "enumerations",
             "errors",
             "interfaces",
             "operation",

@@ -42,40 +42,6 @@ add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **place, bool is_publ
     return is_public ? PyModule_AddType(module, *place) : 0;
 }
 
-/* The names by enum direction. */
-static int
-add_direction(PyObject *module, module_state_t *state)
-{
-    PyObject *enumeration = PyImport_ImportModule("enum");
-    if (enumeration == NULL) {
-        return -1;
-    }
-    state->direction = PyObject_CallMethod(
-        enumeration, "IntEnum", "s[(si)(si)(si)(si)]", "Direction", "UNKNOWN", DIRECTION_UNKNOWN,
-        "INCOMING", DIRECTION_INCOMING, "OUTGOING", DIRECTION_OUTGOING, "OTHER", DIRECTION_OTHER);
-    Py_DECREF(enumeration);
-    if (state->direction == NULL) {
-        return -1;
-    }
-    PyObject *doc = PyUnicode_FromString(
-        "Which way a datagram went: to this machine, from it, or (OTHER) to another station, "
-        "which\n"
-        "is seen in promiscuous mode only. UNKNOWN where the system does not tell.");
-    PyObject *name = PyUnicode_FromString("winsockctl");
-    int result = doc == NULL || name == NULL ||
-                         PyObject_SetAttrString(state->direction, "__doc__", doc) < 0 ||
-                         PyObject_SetAttrString(state->direction, "__module__", name) < 0
-                     ? -1
-                     : 0;
-    Py_XDECREF(doc);
-    Py_XDECREF(name);
-    if (result < 0 || PyModule_AddObjectRef(module, "Direction", state->direction) < 0) {
-        return -1;
-    }
-    state->directions = PySequence_Tuple(state->direction);
-    return state->directions == NULL ? -1 : 0;
-}
-
 static int
 import_families(module_state_t *state)
 {
@@ -101,7 +67,7 @@ module_exec(PyObject *module)
         add_type(module, &operation_spec, &state->operation_type, true) < 0 ||
         add_type(module, &raw_socket_spec, &state->raw_socket_type, true) < 0 ||
         add_type(module, &savefile_writer_spec, &state->savefile_writer_type, true) < 0 ||
-        errors_add(module, state) < 0 || add_direction(module, state) < 0) {
+        errors_add(module, state) < 0 || enumerations_add(module, state) < 0) {
         return -1;
     }
     return import_families(state);
@@ -123,6 +89,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->winsock_interrupted_error);
     Py_VISIT(state->direction);
     Py_VISIT(state->directions);
+    Py_VISIT(state->record_flag);
     Py_VISIT(state->family_ipv4);
     Py_VISIT(state->family_ipv6);
     Py_VISIT(state->family_any);
@@ -145,6 +112,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->winsock_interrupted_error);
     Py_CLEAR(state->direction);
     Py_CLEAR(state->directions);
+    Py_CLEAR(state->record_flag);
     Py_CLEAR(state->family_ipv4);
     Py_CLEAR(state->family_ipv6);
     Py_CLEAR(state->family_any);

@@ -2,6 +2,7 @@
 
 import array
 import os
+import re
 import socket
 import struct
 import tempfile
@@ -12,6 +13,7 @@ import pytest
 from conftest import ERROR_CODES, ERROR_TYPES, FailsWith, OpenSocket, Tap
 from network import PATIENCE, Port, read_until
 
+import winsockctl
 from winsockctl import ControlCode, RawSocket, RcvAll, WinsockError, ioctl, set_rcvall
 
 RCVALL = "WSAIoctl(SIO_RCVALL)"
@@ -24,6 +26,16 @@ CARRIED = {
     ControlCode.FIONREAD,
     ControlCode.SIO_RCVALL,
     ControlCode.SIO_KEEPALIVE_VALS,
+}
+
+# Codes without an equal in bytes, and the function that does their work.
+EQUALS = {
+    ControlCode.SIO_TCP_INFO: "tcp_info",
+    ControlCode.SIO_ROUTING_INTERFACE_QUERY: "routing_interface",
+    ControlCode.SIO_ADDRESS_LIST_QUERY: "address_list",
+    ControlCode.SIO_ADDRESS_LIST_CHANGE: "wait_address_list_change",
+    ControlCode.SIO_BASE_HANDLE: "base_handle",
+    ControlCode.SIO_GET_INTERFACE_LIST: "interface_list",
 }
 
 
@@ -205,6 +217,9 @@ def test_c3_a_known_code_that_linux_does_not_carry(
     with fails_with("WSAEOPNOTSUPP", f"WSAIoctl({code.name})") as caught:
         ioctl(tcp, code, ON)
     assert "Linux" in caught.value.hint
+    named = re.findall(r"\bwinsockctl\.(\w+)\(\)", caught.value.hint)
+    assert named == ([EQUALS[code]] if code in EQUALS else [])
+    assert all(name in winsockctl.__all__ for name in named)
 
 
 @pytest.mark.parametrize(

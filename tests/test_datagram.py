@@ -4,10 +4,11 @@ import gc
 import socket
 import struct
 
+import numpy
 import pytest
 from datagrams import mixed, of_length, udp
 
-from winsockctl import Datagram, Direction, Replay
+from winsockctl import Datagram, Direction, RecordFlag, Replay
 
 STAMP = 1_700_000_000_123_456_789
 
@@ -56,6 +57,34 @@ def test_snaplen_truncates_and_keeps_the_original_length():
     assert bytes(cut.data) == of_length(41)[:40]
 
 
+UNKNOWN = [flag for flag in RecordFlag if flag.name.endswith("_UNKNOWN")]
+
+
+@pytest.mark.parametrize("unknown", [RecordFlag(0), *UNKNOWN, sum(UNKNOWN)])
+def test_r11_says_which_fields_of_a_rebuilt_header_are_unknown(unknown):
+    data = udp(b"x", source="::1", destination="::1")
+    flags = RecordFlag.REBUILT | unknown
+    with Replay([(data, 0, Direction.INCOMING, len(data), flags), data]) as replay:
+        batch = replay.read()
+    rebuilt, whole = batch.datagrams()
+    assert type(rebuilt.flags) is RecordFlag
+    assert (rebuilt.flags, rebuilt.rebuilt, rebuilt.truncated) == (flags, True, False)
+    assert (whole.flags, whole.rebuilt) == (RecordFlag(0), False)
+    assert numpy.asarray(batch.records)["flags"].tolist() == [flags, 0]
+
+
+def test_flags_tell_truncation_from_the_lengths():
+    data = of_length(50)
+    given = [
+        (data, 0, Direction.INCOMING, 50, RecordFlag.TRUNCATED),
+        (data, 0, Direction.INCOMING, 51, RecordFlag.REBUILT),
+    ]
+    assert [record.flags for record in records_of(given)] == [
+        RecordFlag(0),
+        RecordFlag.TRUNCATED | RecordFlag.REBUILT,
+    ]
+
+
 @pytest.mark.parametrize("stamp", [0, 1, -1, 2**63 - 1, -(2**63)])
 def test_any_64_bit_timestamp(stamp):
     (record,) = records_of([(of_length(28), stamp)])
@@ -99,6 +128,8 @@ def test_cannot_be_made_or_changed_by_hand():
         "length",
         "original_length",
         "truncated",
+        "rebuilt",
+        "flags",
         "direction",
         "family",
         "interface_index",
@@ -121,10 +152,17 @@ def test_can_be_replayed_with_all_it_knows():
         (of_length(100), STAMP, Direction.INCOMING),
         (udp(b"x", source="::1", destination="::1"), STAMP + 1, Direction.OUTGOING),
         (of_length(60), STAMP + 5, Direction.OTHER, 1500),
+        (
+            udp(b"y", source="::1", destination="::1"),
+            STAMP + 6,
+            Direction.INCOMING,
+            60,
+            RecordFlag.REBUILT | RecordFlag.FLOW_LABEL_UNKNOWN,
+        ),
     ]
     first = records_of(items)
     again = records_of(first)
     for before, after in zip(first, again, strict=True):
         assert bytes(after.data) == bytes(before.data)
-        for name in ("timestamp_ns", "length", "original_length", "truncated", "direction"):
+        for name in ("timestamp_ns", "length", "original_length", "flags", "direction"):
             assert getattr(after, name) == getattr(before, name)

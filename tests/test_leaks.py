@@ -36,6 +36,7 @@ from winsockctl import (
     RawSocket,
     RcvAll,
     Reader,
+    RecordFlag,
     Replay,
     SavefileWriter,
     Statistics,
@@ -91,6 +92,8 @@ WATCHED = [
     SavefileWriter,
     Direction,
     *Direction,
+    RecordFlag,
+    *RecordFlag,
     WinsockError,
     WinsockPermissionError,
     WinsockInterruptedError,
@@ -212,7 +215,7 @@ def datagrams():
 
 @case
 def enumerations():
-    for kind in (Direction, RcvAll, ControlCode):
+    for kind in (Direction, RcvAll, ControlCode, RecordFlag):
         [kind(int(member)) for member in kind]
         with contextlib.suppress(ValueError):
             kind(77)
@@ -233,7 +236,7 @@ def replay():
         (reader.statistics, reader.backend, reader.buffer_size, reader.ended, repr(reader))
         reader.read(0)
     (reader.closed, reader.statistics, list(reader))
-    Statistics(1, None, 2, 3)
+    Statistics(1, None, 2, 3, 4)
 
 
 @case
@@ -258,6 +261,7 @@ def replay_of_every_kind_of_item():
         (DATAGRAMS[0], 1),
         (DATAGRAMS[0], 2, Direction.OTHER),
         (DATAGRAMS[0], 3, 1, 9000),
+        (DATAGRAMS[0], 3, 1, 9000, RecordFlag.REBUILT | 0x7C),
         BATCH.datagram(0),
     ]
     with Replay(iter(items), snaplen=24, batch_size=3) as reader:
@@ -297,6 +301,7 @@ def unacceptable_items():
         [(DATAGRAMS[0], 1, 9)],
         [(DATAGRAMS[0], 1, 1, 1)],
         [(DATAGRAMS[0], 1, 1, "1")],
+        [(DATAGRAMS[0], 1, 1, 9000, 128)],
         [(DATAGRAMS[0], 1, 1, 2**70)],
         [(DATAGRAMS[0], 2**70)],
         [memoryview(DATAGRAMS[0])[::2]],

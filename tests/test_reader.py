@@ -66,7 +66,9 @@ def test_the_ways_to_read_give_the_same(way, batch_size):
     with Replay(expected, batch_size=batch_size) as replay:
         views = list(itertools.islice(WAYS[way](replay), 300))
         assert [bytes(view) for view in views] == expected
-        assert replay.statistics == Statistics(300, 0, 0, sum(map(len, expected)))
+        assert replay.statistics == Statistics(
+            300, 0, 0, sum(map(len, expected)), replay.buffer_size
+        )
         assert len(replay.read()) == 0
         assert replay.ended
 
@@ -229,7 +231,13 @@ def test_the_context_manager_closes_whatever_happens():
 def test_statistics_is_a_frozen_record_that_never_shrinks():
     with Replay(mixed(100), batch_size=9) as replay:
         last = replay.statistics
-        assert last == Statistics(received=0, dropped=last.dropped, truncated=0, bytes=0)
+        assert last == Statistics(
+            received=0,
+            dropped=last.dropped,
+            truncated=0,
+            bytes=0,
+            buffer_size=replay.buffer_size,
+        )
         for batch in replay.batches():
             now = replay.statistics
             assert now.received == last.received + len(batch)

@@ -101,7 +101,7 @@ def test_an_iterable_that_raises_is_heard():
         (None, TypeError),
         ((), (TypeError, ValueError)),
         ((of_length(28),), (TypeError, ValueError)),
-        ((of_length(28), 1, 1, 28, 0), (TypeError, ValueError)),
+        ((of_length(28), 1, 1, 28, 0, 0), (TypeError, ValueError)),
         ((of_length(28), "now"), TypeError),
         ((of_length(28), 1.5), TypeError),
         ((of_length(28), 2**63), (OverflowError, ValueError)),
@@ -110,6 +110,8 @@ def test_an_iterable_that_raises_is_heard():
         ((of_length(28), 1, 1, 27), ValueError),
         ((of_length(28), 1, 1, 2**32), (ValueError, OverflowError)),
         ((of_length(28), 1, 1, -1), (ValueError, OverflowError)),
+        ((of_length(28), 1, 1, 28, 128), ValueError),
+        ((of_length(28), 1, 1, 28, -1), (ValueError, OverflowError)),
         (memoryview(of_length(40))[::2], (BufferError, ValueError)),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from datagrams import ICMP, ICMPV6, TCP, UDP, icmp_echo, ipv4, ipv6, mixed, tcp, udp
 
-from winsockctl import Datagram, Replay, SavefileWriter
+from winsockctl import Datagram, Direction, RecordFlag, Replay, SavefileWriter
 from winsockctl.cli.summary import hex_dump, line
 
 FIN, SYN, RST, PUSH, ACK, URG = 1, 2, 4, 8, 16, 32
@@ -237,6 +237,23 @@ def test_truncated_datagram_keeps_what_is_known(data: bytes, snaplen: int, text:
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="time.tzset() is missing")
+def test_r11_what_a_rebuilt_header_cannot_tell_is_said_not_guessed() -> None:
+    # As the header is rebuilt: 59 for the next header, zero for the other fields.
+    told = ipv6(b"\x11" * 20, 59, source="fe80::1", destination="ff02::1")
+    for flag, text in (
+        (0, "fe80::1 > ff02::1 NONE length 60"),
+        (
+            RecordFlag.NEXT_HEADER_UNKNOWN,
+            "fe80::1 > ff02::1 protocol ? (next header not told by the system) length 60",
+        ),
+        (RecordFlag.DESTINATION_UNKNOWN, "fe80::1 > ? NONE length 60"),
+        (RecordFlag.HOP_LIMIT_UNKNOWN, "fe80::1 > ff02::1 NONE length 60"),
+    ):
+        with Replay([(told, 0, Direction.INCOMING, 60, RecordFlag.REBUILT | flag)]) as replay:
+            (datagram,) = replay.datagrams()
+        assert line(datagram).split(" ", 1)[1] == text
+
+
 def test_time_is_local_with_microseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     stamp = datetime.datetime(2024, 7, 1, 22, 59, 58, 70_000, tzinfo=datetime.UTC)
     timestamp_ns = int(stamp.timestamp()) * 10**9 + 70_000_999

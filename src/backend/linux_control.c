@@ -117,6 +117,30 @@ static const struct {
     {CODE_FIONREAD, control_fionread},
 };
 
+/* What a code without an equal in bytes is answered with: the function that does its work. */
+static const char *
+no_equal(uint32_t code)
+{
+#define INSTEAD(function) "Linux does not carry this control code; call " function " instead"
+    switch ((enum control_code)code) {
+    case CODE_SIO_TCP_INFO:
+        return INSTEAD("winsockctl.tcp_info()");
+    case CODE_SIO_ROUTING_INTERFACE_QUERY:
+        return INSTEAD("winsockctl.routing_interface()");
+    case CODE_SIO_ADDRESS_LIST_QUERY:
+        return INSTEAD("winsockctl.address_list()");
+    case CODE_SIO_ADDRESS_LIST_CHANGE:
+        return INSTEAD("winsockctl.wait_address_list_change() or start_ioctl()");
+    case CODE_SIO_BASE_HANDLE:
+        return INSTEAD("winsockctl.base_handle()");
+    case CODE_SIO_GET_INTERFACE_LIST:
+        return INSTEAD("winsockctl.interface_list()");
+    default:
+        return "Linux does not carry this control code and has no equal";
+    }
+#undef INSTEAD
+}
+
 int
 platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                  void *output, size_t output_size, size_t *returned, failure_t *failure)
@@ -146,10 +170,7 @@ platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t i
         }
     }
     if (request.call != NULL) { /* C3 */
-        return fail(
-            failure, request.call, WINSOCK_WSAEOPNOTSUPP,
-            "Linux does not carry this control code; winsockctl's function for it may have an "
-            "equal");
+        return fail(failure, request.call, WINSOCK_WSAEOPNOTSUPP, no_equal(code));
     }
     return fail(failure, "WSAIoctl", WINSOCK_WSAEINVAL,
                 "the control code is unknown: winsockctl.ControlCode lists the known ones");

@@ -178,7 +178,7 @@ static PyGetSetDef batch_getset[] = {
      "bytes; ``numpy.asarray`` makes it a structured array without copying. Fields:\n"
      "timestamp_ns (int64, since 1970 UTC), offset (uint64, of the IP header in ``buffer``),\n"
      "length and original_length (uint32, bytes), interface_index (uint32), flags (uint16,\n"
-     "1 = truncated), direction (uint8, a ``Direction``), version (uint8, 4 or 6).",
+     "a ``RecordFlag``), direction (uint8, a ``Direction``), version (uint8, 4 or 6).",
      (void *)&column_records},
     {"timestamps_ns", (getter)batch_get_column, NULL,
      "When each datagram came, nanoseconds since 1970 UTC: a memoryview of int64, shape (len,).",

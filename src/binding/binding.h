@@ -25,6 +25,7 @@ typedef struct {
     PyObject *winsock_interrupted_error;
     PyObject *direction;            /* the IntEnum */
     PyObject *directions;           /* a tuple of its members by enum direction */
+    PyObject *record_flag;          /* the IntFlag */
     PyObject *family_ipv4;          /* socket.AF_INET */
     PyObject *family_ipv6;          /* socket.AF_INET6 */
     PyObject *family_any;           /* socket.AF_UNSPEC */
@@ -65,6 +66,9 @@ extern PyType_Spec savefile_writer_spec;
 /* errors.c */
 int errors_add(PyObject *module, module_state_t *state);
 PyObject *raise_failure(module_state_t *state, const failure_t *failure); /* always NULL */
+
+/* enumerations.c */
+int enumerations_add(PyObject *module, module_state_t *state);
 
 /* batch.c: a Batch owns its block. batch_new gives one over no datagrams; a receive makes it
  * first, so that no block can be lost for want of memory. */

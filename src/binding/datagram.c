@@ -52,6 +52,19 @@ datagram_get_truncated(Datagram *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+datagram_get_rebuilt(Datagram *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(datagram_record(self)->flags & RECORD_REBUILT);
+}
+
+static PyObject *
+datagram_get_flags(Datagram *self, void *Py_UNUSED(closure))
+{
+    module_state_t *state = state_of((PyObject *)self);
+    return PyObject_CallFunction(state->record_flag, "H", datagram_record(self)->flags);
+}
+
+static PyObject *
 datagram_get_direction(Datagram *self, void *Py_UNUSED(closure))
 {
     module_state_t *state = state_of((PyObject *)self);
@@ -104,6 +117,11 @@ static PyGetSetDef datagram_getset[] = {
      "Bytes that it had on the wire.", NULL},
     {"truncated", (getter)datagram_get_truncated, NULL,
      "Whether only the first ``length`` bytes were kept (contract R11).", NULL},
+    {"rebuilt", (getter)datagram_get_rebuilt, NULL,
+     "Whether the IPv6 header was made anew, because the system kept it back (contract R11).",
+     NULL},
+    {"flags", (getter)datagram_get_flags, NULL,
+     "All of that, and which fields of a rebuilt header are unknown: a ``RecordFlag``.", NULL},
     {"direction", (getter)datagram_get_direction, NULL, "Which way it went: a ``Direction``.",
      NULL},
     {"family", (getter)datagram_get_family, NULL, "``socket.AF_INET`` or ``socket.AF_INET6``.",

@@ -28,12 +28,12 @@ typedef struct {
 static int
 parse_tuple(PyObject *tuple, item_t *item)
 {
-    PyObject *timestamp, *direction = NULL, *original = NULL;
-    long long timestamp_ns, way = DIRECTION_INCOMING, length;
+    PyObject *timestamp, *direction = NULL, *original = NULL, *flags = NULL;
+    long long timestamp_ns, way = DIRECTION_INCOMING, length, said = 0;
     if (!PyArg_ParseTuple(tuple,
-                          "y*O|OO;a replayed datagram is (data, timestamp_ns, direction, "
-                          "original_length)",
-                          &item->view, &timestamp, &direction, &original)) {
+                          "y*O|OOO;a replayed datagram is (data, timestamp_ns, direction, "
+                          "original_length, flags)",
+                          &item->view, &timestamp, &direction, &original, &flags)) {
         return -1;
     }
     length = item->view.len;
@@ -44,7 +44,9 @@ parse_tuple(PyObject *tuple, item_t *item)
         (original != NULL &&
          parse_integer(original, length, UINT32_MAX,
                        "original_length must be at least the length of the data and below 2**32",
-                       &length) < 0)) {
+                       &length) < 0) ||
+        (flags != NULL &&
+         parse_integer(flags, 0, RECORD_FLAGS, "flags must be a RecordFlag", &said) < 0)) {
         PyBuffer_Release(&item->view);
         return -1;
     }
@@ -52,6 +54,7 @@ parse_tuple(PyObject *tuple, item_t *item)
         .timestamp_ns = timestamp_ns,
         .original_length = (uint32_t)length,
         .direction = (uint8_t)way,
+        .flags = (uint16_t)(said & ~RECORD_TRUNCATED), /* the lengths tell that */
     };
     return 0;
 }

@@ -26,6 +26,7 @@ enum record_flag {
     RECORD_TRAFFIC_CLASS_UNKNOWN = 16,
     RECORD_FLOW_LABEL_UNKNOWN = 32,
     RECORD_DESTINATION_UNKNOWN = 64,
+    RECORD_FLAGS = 127, /* all of them */
 };
 
 /* Seen from Python as a structured array: RECORD_FORMAT in batch.c says the same. */

@@ -13,6 +13,7 @@
     X(SIO_RCVALL_IGMPMCAST, 0x98000003)                                                            \
     X(SIO_KEEPALIVE_VALS, 0x98000004)                                                              \
     X(SIO_UDP_CONNRESET, 0x9800000C)                                                               \
+    X(SIO_RCVALL_IF, 0x9800000E)                                                                   \
     X(SIO_UDP_NETRESET, 0x9800000F)                                                                \
     X(SIO_LOOPBACK_FAST_PATH, 0x98000010)                                                          \
     X(SIO_TCP_INITIAL_RTO, 0x98000011)                                                             \

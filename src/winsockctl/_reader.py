@@ -26,6 +26,8 @@ class Statistics:
     """Datagrams of which only the first ``snaplen`` bytes were kept."""
     bytes: int
     """Bytes handed to the program."""
+    buffer_size: int
+    """Bytes that the system really gave for datagrams not yet read; it does not change."""
 
 
 class Reader:
@@ -90,7 +92,7 @@ class Reader:
     @property
     def statistics(self) -> Statistics:
         """The counts so far; they can still be read after ``close()``."""
-        return Statistics(*self._socket.statistics())
+        return Statistics(*self._socket.statistics(), self._socket.buffer_size)
 
     @property
     def backend(self) -> str:

@@ -22,8 +22,9 @@ class Replay(Reader):
 
     Args:
         datagrams: bytes-like objects that begin with an IPv4 or IPv6 header; tuples
-            ``(data, timestamp_ns)``, ``(data, timestamp_ns, direction)`` or
-            ``(data, timestamp_ns, direction, original_length)``; or ``Datagram`` records.
+            ``(data, timestamp_ns, direction, original_length, flags)``, of which all behind the
+            time stamp may be left out; or ``Datagram`` records. Of the flags TRUNCATED is told by
+            the lengths instead.
             What is neither IPv4 nor IPv6 is passed over (contract R8).
         filter: which datagrams are wanted, as of ``Capture``.
         snaplen: bytes to keep of each datagram; ``None`` keeps it whole.

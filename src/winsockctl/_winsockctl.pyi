@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from types import TracebackType
 from typing import Protocol, Self, SupportsIndex, TypeAlias, final, overload
 
@@ -10,7 +10,12 @@ class _HasFileno(Protocol):
 
 _Descriptor: TypeAlias = int | _HasFileno
 _ReplayItem: TypeAlias = (
-    Buffer | Datagram | tuple[Buffer, int] | tuple[Buffer, int, int] | tuple[Buffer, int, int, int]
+    Buffer
+    | Datagram
+    | tuple[Buffer, int]
+    | tuple[Buffer, int, int]
+    | tuple[Buffer, int, int, int]
+    | tuple[Buffer, int, int, int, int]
 )
 
 class Direction(IntEnum):
@@ -18,6 +23,15 @@ class Direction(IntEnum):
     INCOMING = 1
     OUTGOING = 2
     OTHER = 3
+
+class RecordFlag(IntFlag):
+    TRUNCATED = 1
+    REBUILT = 2
+    NEXT_HEADER_UNKNOWN = 4
+    HOP_LIMIT_UNKNOWN = 8
+    TRAFFIC_CLASS_UNKNOWN = 16
+    FLOW_LABEL_UNKNOWN = 32
+    DESTINATION_UNKNOWN = 64
 
 class WinsockError(OSError):
     code: int
@@ -40,6 +54,10 @@ class Datagram:
     def original_length(self) -> int: ...
     @property
     def truncated(self) -> bool: ...
+    @property
+    def rebuilt(self) -> bool: ...
+    @property
+    def flags(self) -> RecordFlag: ...
     @property
     def direction(self) -> Direction: ...
     @property

@@ -126,7 +126,11 @@ class _Pump:
         """Return the closing line."""
         statistics = self._capture.statistics
         truncated = statistics.truncated - self._truncated_beyond_limit
-        return f"{_counts(self._received, statistics)}, {truncated} truncated"
+        text = f"{_counts(self._received, statistics)}, {truncated} truncated"
+        if statistics.dropped:
+            had = statistics.buffer_size / 2**20
+            text += f"; the buffer had {had:g} MiB, a larger --buffer-size drops less"
+        return text
 
 
 class _Lines:

@@ -118,7 +118,7 @@ class _Watch:
         lines = []
         for datagram in capture.read(_INTERVAL).datagrams():
             data = bytes(datagram.data)
-            summary = summarize(data, datagram.original_length)
+            summary = summarize(datagram)
             if not self._traffic.owns(summary):
                 self._foreign += 1
                 continue

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import dpkt
 
+from winsockctl import RecordFlag
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -80,10 +82,10 @@ class Summary:
     version: int
     """4 or 6."""
     source: str
-    """The address; ``?`` if the captured bytes end before it."""
+    """The address; ``?`` if it was not captured."""
     destination: str
     protocol: int | None
-    """The number of what IP carries, behind the extension headers; ``None`` if not captured."""
+    """The number of what IP carries, behind the extension headers; ``None`` if not known."""
     ports: tuple[int, int] | None = None
     """Source and destination port."""
     identifier: int | None = None
@@ -115,7 +117,7 @@ class _Fragment:
 def line(datagram: Datagram) -> str:
     """Return the line of a datagram."""
     length = datagram.original_length
-    text = f"{_clock(datagram.timestamp_ns)} {summarize(bytes(datagram.data), length)}"
+    text = f"{_clock(datagram.timestamp_ns)} {summarize(datagram)}"
     text = f"{text} length {length}"
     return f"{text} [truncated {datagram.length} of {length}]" if datagram.truncated else text
 
@@ -128,13 +130,9 @@ def hex_dump(data: memoryview) -> Iterator[str]:
         yield f"    {offset:04x}  {row.hex(' '):<47}  {text}"
 
 
-def summarize(data: bytes, length: int) -> Summary:
-    """Dissect a datagram; never raises, whatever is in it.
-
-    Args:
-        data: the captured bytes, IP header first, at least one.
-        length: bytes that the datagram had before it was truncated.
-    """
+def summarize(datagram: Datagram) -> Summary:
+    """Dissect a datagram; never raises, whatever is in it."""
+    data, length, flags = bytes(datagram.data), datagram.original_length, datagram.flags
     if data[0] >> 4 == 4:
         header = _unpack(dpkt.ip.IP, data)
         start = max(header.hl * 4, header.__hdr_len__)
@@ -154,6 +152,10 @@ def summarize(data: bytes, length: int) -> Summary:
     facts: dict[str, Any] = {"detail": ""}
     if known and (fragment is None or fragment.offset == 0) and protocol in _DISSECTORS:
         facts = _DISSECTORS[protocol](data[start:], length - start)
+    if RecordFlag.NEXT_HEADER_UNKNOWN in flags:
+        known, facts["detail"] = False, "(next header not told by the system)"
+    if RecordFlag.DESTINATION_UNKNOWN in flags:
+        destination = "?"
     if fragment is not None:
         facts["detail"] = f"{facts['detail']} {fragment}".lstrip()
     return Summary(
