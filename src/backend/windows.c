@@ -53,6 +53,9 @@ remedy(int code)
     case WSAEACCES: /* R12 */
         return "capturing needs administrator rights: start the program from a console that was "
                "opened with 'Run as administrator'";
+    case WSAEPROTONOSUPPORT:
+    case WSAESOCKTNOSUPPORT:
+        return "this system has no raw socket that receives every protocol";
     case WSAENETDOWN:
         return "the item is down or gone: 'winsockctl interfaces' lists those that are up";
     case WSAENOBUFS:
@@ -227,6 +230,7 @@ platform_interfaces(interface_t **list, size_t *count, failure_t *failure)
          adapter = adapter->Next) {
         interface_t *item = &found[used++];
         copy_text(item->name, sizeof item->name, adapter->FriendlyName);
+        snprintf(item->device, sizeof item->device, "%s", adapter->AdapterName);
         copy_text(item->description, sizeof item->description, adapter->Description);
         item->index = adapter->IfIndex != 0 ? adapter->IfIndex : adapter->Ipv6IfIndex;
         item->up = adapter->OperStatus == IfOperStatusUp;
@@ -269,20 +273,37 @@ platform_parse_address(const char *text)
     return parsed;
 }
 
+const char *
+windows_control_call(uint32_t code)
+{
+    const char *call = control_code_call(code);
+    return call == NULL ? "WSAIoctl" : call;
+}
+
+int
+windows_check_socket(SOCKET socket, uint32_t code, failure_t *failure)
+{
+    int type, size = sizeof type;
+    if (getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &size) != 0 &&
+        WSAGetLastError() == WSAENOTSOCK) {
+        return windows_fail(failure, windows_control_call(code), WSAENOTSOCK);
+    }
+    return 0;
+}
+
 int
 platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                  void *output, size_t output_size, size_t *returned, failure_t *failure)
 {
     DWORD count = 0;
     *returned = 0;
-    if (windows_start(failure) < 0) {
+    if (windows_start(failure) < 0 || windows_check_socket((SOCKET)descriptor, code, failure) < 0) {
         return -1;
     }
     if (WSAIoctl((SOCKET)descriptor, code, input_size == 0 ? NULL : (void *)input,
                  (DWORD)input_size, output_size == 0 ? NULL : output, (DWORD)output_size, &count,
                  NULL, NULL) == SOCKET_ERROR) {
-        const char *call = control_code_call(code);
-        return windows_fail(failure, call == NULL ? "WSAIoctl" : call, (DWORD)WSAGetLastError());
+        return windows_fail(failure, windows_control_call(code), (DWORD)WSAGetLastError());
     }
     *returned = count;
     return 0;

@@ -16,6 +16,13 @@ int windows_fail(failure_t *failure, const char *call, DWORD error);
 /* Winsock is started once for the process. */
 int windows_start(failure_t *failure);
 
+/* "WSAIoctl(SIO_RCVALL)", or "WSAIoctl" for a code without a name. */
+const char *windows_control_call(uint32_t code);
+
+/* C2: a handle that is no socket is told as WSAENOTSOCK by getsockopt, whatever the control code
+ * would make of it. 0 or -1. */
+int windows_check_socket(SOCKET socket, uint32_t code, failure_t *failure);
+
 /* Milliseconds from now to the deadline, rounded up; INFINITE for ever. */
 DWORD windows_wait_ms(int64_t deadline_ns);
 

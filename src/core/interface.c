@@ -61,11 +61,18 @@ find_index(const interface_t *list, size_t count, unsigned long index)
     return NULL;
 }
 
+static bool
+has_name(const interface_t *interface, const char *text)
+{
+    return strcmp(text, interface->name) == 0 ||
+           (text[0] != '\0' && strcmp(text, interface->device) == 0);
+}
+
 static const interface_t *
 find_text(const interface_t *list, size_t count, const char *text, const address_t *address)
 {
     for (size_t i = 0; i < count; i++) {
-        if (address->family == FAMILY_ANY ? strcmp(text, list[i].name) == 0
+        if (address->family == FAMILY_ANY ? has_name(&list[i], text)
                                           : has_address(&list[i], address)) {
             return &list[i];
         }

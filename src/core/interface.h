@@ -18,7 +18,8 @@ enum ip_family {
 #define ADDRESS_TEXT_SIZE 46 /* INET6_ADDRSTRLEN */
 
 typedef struct {
-    char name[260]; /* UTF-8 */
+    char name[260];  /* UTF-8 */
+    char device[64]; /* another name for it (Windows: its GUID), or empty */
     char description[260];
     uint32_t index;
     bool up;

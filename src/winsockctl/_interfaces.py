@@ -10,7 +10,8 @@ class Interface:
     """One network interface, as the system knows it now."""
 
     name: str
-    """What to give to ``Capture``; on Windows the friendly name."""
+    """What to give to ``Capture``; on Windows the friendly name, as "Ethernet". The name of the
+    adapter, a GUID in braces, is understood there as well."""
     index: int
     """The number of the interface, from 1."""
     description: str

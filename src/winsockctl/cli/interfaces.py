@@ -38,7 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
         # The loopback is the last resort: what a newcomer wants to see is on the others.
         up.sort(key=lambda interface: (interface.loopback, interface.index))
         if up:
-            say(f"\nNext: winsockctl capture {up[0].name}")
+            name = f'"{up[0].name}"' if " " in up[0].name else up[0].name
+            say(f"\nNext: winsockctl capture {name}")
         else:
-            say("\nNone is up: switch one on (Linux: sudo ip link set NAME up).")
+            say(
+                "\nNone is up: switch one on (Linux: sudo ip link set NAME up; "
+                "Windows: netsh interface set interface NAME enabled)."
+            )
     return 0
