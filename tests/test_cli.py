@@ -774,7 +774,11 @@ def test_doctor_where_everything_works(loopback: Port) -> None:
         assert rows[name][0] == "ok"
     for name in ("promiscuous mode", "IPv6", "live capture", "demo without privilege"):
         assert rows[name][0] == "ok"
-    carried = {"FIONREAD", "SIO_RCVALL", "SIO_KEEPALIVE_VALS"}
+    carried = {
+        *("FIONREAD", "SIO_RCVALL", "SIO_KEEPALIVE_VALS", "SIO_TCP_INFO", "SIO_BASE_HANDLE"),
+        *("SIO_ROUTING_INTERFACE_QUERY", "SIO_ADDRESS_LIST_QUERY", "SIO_ADDRESS_LIST_CHANGE"),
+        "SIO_GET_INTERFACE_LIST",
+    }
     for code in ControlCode:
         state, detail = rows[code.name]
         if code.name in carried:
@@ -810,3 +814,5 @@ def test_doctor_without_loopback_and_ipv6(loopback: Port) -> None:
     assert rows["backend packet-ring"][0] == "no"
     assert "WSAENETDOWN" in rows["backend packet-ring"][1]
     assert rows["live capture"] == ("no", "for the same reason as backend packet-ring")
+    assert rows["SIO_TCP_INFO"][0] == "no"
+    assert "no TCP connection over loopback" in rows["SIO_TCP_INFO"][1]

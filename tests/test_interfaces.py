@@ -2,12 +2,14 @@
 
 import socket
 import struct
+import sys
 
 import pytest
 from conftest import FailsWith
 from network import Namespace, Port, talk
 
 from winsockctl import Capture, ControlCode, Interface, RawSocket, RcvAll, interfaces
+from winsockctl.cli import main
 
 
 def from_system(host: Namespace) -> list[Interface]:
@@ -94,6 +96,19 @@ def test_interfaces_index_is_that_of_the_datagrams(
         raw.ioctl(ControlCode.SIO_RCVALL, struct.pack("=I", RcvAll.IPLEVEL))
         talk(neighbour, local, [b"winsockctl index"], socket.AF_INET)
         assert {d.interface_index for d in raw.receive().datagrams()} == {listed.index}
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"), [("eth0", "eth0"), ("Ethernet", "Ethernet"), ("Wi-Fi 2", '"Wi-Fi 2"')]
+)
+def test_interfaces_next_command_can_be_typed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, typed: str
+) -> None:
+    listed = [Interface(name, 7, "an adapter", ("192.0.2.1",), up=True, loopback=False)]
+    monkeypatch.setattr("winsockctl.cli.interfaces.interfaces", lambda: listed)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["interfaces"]) == 0
+    assert capsys.readouterr().out.endswith(f"\nNext: winsockctl capture {typed}\n")
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])

@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from winsockctl import Capture, WinsockError, WinsockPermissionError, interfaces
-from winsockctl.cli import namespace
-from winsockctl.cli.errors import CommandError, naming
+from winsockctl import Capture, WinsockError, interfaces
+from winsockctl.cli.errors import CommandError
 from winsockctl.cli.output import say
 from winsockctl.cli.summary import line, protocol_name, summarize
 from winsockctl.cli.traffic import FAMILY_NAMES, Traffic, marks_in
+
+if sys.platform == "linux":
+    from winsockctl.cli import namespace
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-_WSAENETDOWN = 10050
 _GRACE = 5.0  # seconds for the last datagrams to be seen on a busy machine
 _INTERVAL = 0.1  # seconds
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo here, or in a private namespace if it cannot be done here."""
-    if arguments.in_namespace:
-        with naming("loopback of the private namespace"):
-            namespace.bring_up_loopback()
+    if sys.platform == "linux" and arguments.in_namespace:
+        namespace.bring_up_loopback()
     try:
         capture = Capture(loopback())
     except WinsockError as error:
-        if not isinstance(error, WinsockPermissionError) and error.code != _WSAENETDOWN:
-            raise
-        if isinstance(error, WinsockPermissionError):
-            reason, remedies = "no privilege to capture here", namespace.privilege_remedies()
-        else:
-            reason, remedies = "the loopback is switched off here", ["sudo ip link set lo up"]
-        obstacle = error.symbol if arguments.in_namespace else namespace.obstacle()
-        if obstacle:
-            remedies += namespace.namespace_remedies()
-            raise CommandError(
-                f"{reason}, and a private namespace is no way out ({obstacle}); "
-                f"remedies: {'; or '.join(remedies)}"
-            ) from error
-        say(f"{reason[0].upper()}{reason[1:]}: using a private user and network namespace.")
-        return namespace.run_demo()
+        if sys.platform == "linux":
+            return namespace.run_demo_instead(error, inside=arguments.in_namespace)
+        raise
     with capture:
         return _show(capture)
 
@@ -89,6 +78,8 @@ def _show(capture: Capture) -> int:
             break
     dropped = capture.statistics.dropped
     say("\n" + watch.report(families, "unknown" if dropped is None else str(dropped)))
+    if traffic.omitted:
+        say(f"Not sent, because this system does not let it: {'; '.join(traffic.omitted)}.")
     if traffic.error:
         raise CommandError(f"{traffic.error}; is a firewall in the way?")
     if missing := watch.missing():
@@ -117,16 +108,15 @@ class _Watch:
         """Show what came next; return whether there was anything of the demo's traffic."""
         lines = []
         for datagram in capture.read(_INTERVAL).datagrams():
-            data = bytes(datagram.data)
-            summary = summarize(datagram)
-            if not self._traffic.owns(summary):
+            summary, marks = summarize(datagram), marks_in(bytes(datagram.data))
+            if not self._traffic.owns(summary) and not marks:
                 self._foreign += 1
                 continue
             lines.append(line(datagram))
             # ICMPv6 is the ICMP of IPv6: one row for both.
             protocol = protocol_name(summary.protocol).removesuffix("v6")
             self._counts[protocol, summary.version] += 1
-            self._seen.update(marks_in(data))
+            self._seen.update(marks)
             self._times.append(datagram.timestamp_ns)
             self._bytes += datagram.original_length
         if lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -10,6 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from winsockctl import WinsockError, WinsockPermissionError
+from winsockctl.cli.errors import CommandError, naming
+from winsockctl.cli.output import say
+
+assert sys.platform == "linux"
+
+_WSAENETDOWN = 10050
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--")
 _PROBE = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM).close()"
 # Kernel settings that forbid it: file below /proc/sys, the forbidding value, one that allows it.
@@ -23,8 +31,6 @@ _SETTINGS = (
 
 def obstacle() -> str:
     """Return why nothing can be captured in a private namespace here; empty if it can."""
-    if sys.platform != "linux":
-        return "only Linux has private namespaces"
     if shutil.which(_UNSHARE[0]) is None:
         return "the program unshare (package util-linux) is missing"
     probe = subprocess.run(
@@ -50,8 +56,6 @@ def settings_to_change() -> list[str]:
 
 def privilege_remedies() -> list[str]:
     """Return the ways to get the privilege to capture."""
-    if sys.platform != "linux":
-        return ["run it as administrator"]
     if os.geteuid() == 0:
         return ["give this root CAP_NET_RAW (container: --cap-add=NET_RAW)"]
     return [
@@ -69,8 +73,29 @@ def namespace_remedies() -> list[str]:
     ]
 
 
-def run_demo() -> int:
-    """Run the demo in a private namespace and return its exit status."""
+def run_demo_instead(error: WinsockError, *, inside: bool) -> int:
+    """Run the demo in a private namespace and return its exit status.
+
+    Args:
+        error: why it cannot be run here.
+        inside: whether here is such a namespace already.
+
+    Raises:
+        CommandError: with the ways out, if that is no way out either.
+    """
+    if isinstance(error, WinsockPermissionError):
+        reason, remedies = "no privilege to capture here", privilege_remedies()
+    elif error.code == _WSAENETDOWN:
+        reason, remedies = "the loopback is switched off here", ["sudo ip link set lo up"]
+    else:
+        raise error
+    if why_not := error.symbol if inside else obstacle():
+        remedies += namespace_remedies()
+        raise CommandError(
+            f"{reason}, and a private namespace is no way out ({why_not}); "
+            f"remedies: {'; or '.join(remedies)}"
+        ) from error
+    say(f"{reason[0].upper()}{reason[1:]}: using a private user and network namespace.")
     command = [*_UNSHARE, sys.executable, "-m", "winsockctl", "demo", "--in-namespace"]
     with subprocess.Popen(command) as demo:
         try:
@@ -83,12 +108,11 @@ def run_demo() -> int:
 
 def bring_up_loopback() -> None:
     """Switch on the loopback of this namespace; it begins its life switched off."""
-    if sys.platform != "linux":
-        return
-    import fcntl
-
     siocgifflags, siocsifflags, iff_up = 0x8913, 0x8914, 0x1
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    with (
+        naming("loopback of the private namespace"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control,
+    ):
         # struct ifreq: 16 bytes of name, then a union of 24 that begins with the flags.
         # https://man7.org/linux/man-pages/man7/netdevice.7.html
         request = fcntl.ioctl(control, siocgifflags, struct.pack("16sH22x", b"lo", 0))

@@ -104,7 +104,7 @@ live, show it, and check that everything that was sent was captured. Takes a sec
 or two and needs no preparation.
 
 Without the privilege to capture it does the same in a private user and network
-namespace (Linux), which is gone when it ends.""",
+namespace (Linux), which is gone when it ends; on Windows it says what to do.""",
         """\
 example:
   winsockctl demo
@@ -116,8 +116,11 @@ exit status: 0 everything was captured, 1 something was not or capturing is impo
         "doctor",
         "tell what works on this machine, and why not",
         """\
-Try everything that capturing needs and say of each: ok, no (with the remedy), or
-unsupported. Nothing that it tries lasts.""",
+Try everything that capturing needs and say of each: ok, no (with the remedy),
+unsupported, or unknown. Nothing that it tries lasts.
+
+On Windows it also tells whether the firewall hides incoming datagrams: it reads the
+rules and looks, for a few seconds, at what passes the interfaces that are up.""",
         """\
 example:
   winsockctl doctor

@@ -29,8 +29,8 @@ _MARK = re.compile(rb"winsockctl-demo-[0-9a-f]{16}")
 class Traffic(threading.Thread):
     """Sends marked messages and remembers what it sent.
 
-    ``sent`` counts the messages by mark and ``error`` tells what went wrong; both are settled
-    when the thread has ended.
+    ``sent`` counts the messages by mark, ``error`` tells what went wrong and ``omitted`` what could
+    not be tried; all are settled when the thread has ended.
 
     Args:
         families: ``socket.AF_INET``, ``socket.AF_INET6`` or both.
@@ -43,6 +43,7 @@ class Traffic(threading.Thread):
         self._descriptions: dict[bytes, str] = {}
         self.sent: Counter[bytes] = Counter()
         self.error = ""
+        self.omitted: list[str] = []
 
     def run(self) -> None:
         """Send everything, one after the other."""
@@ -117,13 +118,17 @@ class Traffic(threading.Thread):
             protocol, request, reply = dpkt.ip.IP_PROTO_ICMP6, 128, 129
             kind = dpkt.icmp6.ICMP6
         self._endpoints.add((protocol, identifier))
-        with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
+        try:
+            raw = socket.socket(family, socket.SOCK_RAW, protocol)
+        except OSError as error:
+            self.omitted.append(f"{over} ({error.strerror})")
+            return
+        with raw:
             raw.connect((_LOOPBACK[socket.AddressFamily(family)], 0))
             for sequence in range(1, _ROUNDS + 1):
                 message = self._message(f"{over} echo")
                 echo = kind.Echo(id=identifier, seq=sequence, data=message)
-                # The checksum of ICMP is dpkt's work, the one of ICMPv6 the kernel's.
-                raw.send(bytes(kind(type=request, data=echo)))
+                raw.send(_with_checksum(family, kind(type=request, data=echo)))
                 self.sent[message] += 1
                 self._await_echo(raw, family, reply, message)
                 self.sent[message] += 1
@@ -140,6 +145,21 @@ class Traffic(threading.Thread):
                 if data[start] == reply and message in data:
                     return
         raise TimeoutError("no echo reply")
+
+
+def _with_checksum(family: int, message: dpkt.Packet) -> bytes:
+    """Return the bytes of an ICMP or ICMPv6 message; Linux would do the sum of ICMPv6, Windows not.
+
+    Microsoft's page on raw sockets does not tell; its own ping for IPv6 does the sum itself.
+    """
+    if family == socket.AF_INET:
+        return bytes(message)
+    # The sum covers a pseudo header, which dpkt makes of the header around the message.
+    address = socket.inet_pton(family, _LOOPBACK[socket.AF_INET6])
+    header = dpkt.ip6.IP6(
+        src=address, dst=address, nxt=dpkt.ip.IP_PROTO_ICMP6, plen=len(message), data=message
+    )
+    return bytes(header)[len(header) - len(message) :]
 
 
 def marks_in(data: bytes) -> list[bytes]:
