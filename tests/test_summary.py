@@ -236,7 +236,6 @@ def test_truncated_datagram_keeps_what_is_known(data: bytes, snaplen: int, text:
     assert seen.endswith(f" length {len(data)} [truncated {snaplen} of {len(data)}]")
 
 
-@pytest.mark.skipif(not hasattr(time, "tzset"), reason="time.tzset() is missing")
 def test_r11_what_a_rebuilt_header_cannot_tell_is_said_not_guessed() -> None:
     # As the header is rebuilt: 59 for the next header, zero for the other fields.
     told = ipv6(b"\x11" * 20, 59, source="fe80::1", destination="ff02::1")
@@ -254,6 +253,7 @@ def test_r11_what_a_rebuilt_header_cannot_tell_is_said_not_guessed() -> None:
         assert line(datagram).split(" ", 1)[1] == text
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="time.tzset() is missing")
 def test_time_is_local_with_microseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     stamp = datetime.datetime(2024, 7, 1, 22, 59, 58, 70_000, tzinfo=datetime.UTC)
     timestamp_ns = int(stamp.timestamp()) * 10**9 + 70_000_999

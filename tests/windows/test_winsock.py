@@ -19,6 +19,7 @@ from winsockctl import (
     Direction,
     RawSocket,
     RcvAll,
+    RecordFlag,
     WinsockError,
     WinsockInterruptedError,
     WinsockPermissionError,
@@ -221,6 +222,23 @@ def test_records_tell_time_direction_and_interface(hook: Hook) -> None:
     assert datagram.direction is Direction.INCOMING
     assert datagram.family == socket.AF_INET
     assert datagram.interface_index > 0
+
+
+@families
+def test_r11_the_record_says_that_the_header_is_rebuilt_and_what_is_unknown(
+    hook: Hook, family: int, talk: Talk
+) -> None:
+    with Capture(LOOPBACK[socket.AddressFamily(family)]) as capture:
+        talk.say(b"hello")
+        datagram = capture.read(PATIENCE).datagram(0)
+    assert datagram.rebuilt == (family == socket.AF_INET6)
+    if datagram.rebuilt:
+        # No system tells the flow label; the checksum told the next header.
+        assert RecordFlag.FLOW_LABEL_UNKNOWN in datagram.flags
+        assert RecordFlag.NEXT_HEADER_UNKNOWN not in datagram.flags
+        assert RecordFlag.DESTINATION_UNKNOWN not in datagram.flags
+    else:
+        assert datagram.flags == RecordFlag(0)
 
 
 def test_snaplen_truncates_and_tells_the_original_length(hook: Hook) -> None:
