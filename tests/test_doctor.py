@@ -155,6 +155,9 @@ LOCAL = ("192.0.2.1", "127.0.0.1", "2001:db8::1")
 TO_ITSELF = ("192.0.2.1", "192.0.2.1")
 SENT = ("192.0.2.1", "198.51.100.7")
 SENT_6 = ("2001:db8::1", "2001:db8::2")
+TO_A_GROUP = ("192.0.2.1", "224.0.0.251")
+TO_ALL = ("192.0.2.1", "255.255.255.255")
+NOT_KNOWN = ("2001:db8::1", "?")
 RECEIVED = ("198.51.100.7", "192.0.2.1")
 MULTICAST = ("192.0.2.9", "224.0.0.251")
 
@@ -162,8 +165,9 @@ MULTICAST = ("192.0.2.9", "224.0.0.251")
 @pytest.mark.parametrize(
     ("ends", "state", "text"),
     [
-        ([], "unknown", "nothing came or went in 3 seconds"),
-        ([TO_ITSELF] * 5, "unknown", "nothing came or went"),
+        ([], "unknown", "nothing came in 3 seconds"),
+        ([TO_ITSELF] * 5, "unknown", "nothing went"),
+        ([TO_A_GROUP, TO_ALL, NOT_KNOWN], "unknown", "nothing came"),
         ([SENT, SENT_6, TO_ITSELF], "no", "only sent datagrams were seen, 2 in 3 seconds"),
         ([SENT, RECEIVED], "ok", "1 datagrams from elsewhere"),
         ([MULTICAST], "ok", "from elsewhere"),

@@ -193,7 +193,7 @@ def test_doctor_without_administrator_rights(
 def test_doctor_sees_its_own_datagrams_where_nothing_else_passes(hook: Hook) -> None:
     state, detail = _doctor_windows.LAST_CHECKS[-1][1]()
     assert state == "unknown"
-    assert "nothing came or went" in detail
+    assert "nothing came" in detail
     # Nothing of what the interfaces receive gets to the program:
     hook.fail("WSARecv", 10035, times=10_000)
     hook.fail("WSARecvMsg", 10035, times=10_000)

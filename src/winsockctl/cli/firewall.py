@@ -7,6 +7,7 @@ https://learn.microsoft.com/openspecs/windows_protocols/ms-gpfas/2efe0b76-7b4a-4
 
 from __future__ import annotations
 
+import ipaddress
 import ntpath
 import socket
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def judge_traffic(ends: Iterable[tuple[str, str]], local: Iterable[str], seconds
     own = set(local)
     sent = received = 0
     for source, destination in ends:
-        sent += source in own and destination not in own
+        sent += source in own and destination not in own and _has_one_host(destination)
         received += source not in own
     if received:
         return OK, f"{received} datagrams from elsewhere were seen"
@@ -206,6 +207,15 @@ def judge_traffic(ends: Iterable[tuple[str, str]], local: Iterable[str], seconds
             "when a firewall hides those that come in; see the line firewall"
         )
     return UNKNOWN, (
-        f"nothing came or went in {seconds:g} seconds; see the line firewall, or try again with "
-        "some traffic"
+        f"nothing came in {seconds:g} seconds, and nothing went that is answered; see the line "
+        "firewall, or try again with some traffic"
     )
+
+
+def _has_one_host(address: str) -> bool:
+    """Tell whether one host is behind an address: what is sent to a group may stay unanswered."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not parsed.is_multicast and address != "255.255.255.255"
