@@ -40,12 +40,14 @@ from winsockctl import (
     address_list,
     base_handle,
     interface_list,
+    ioctl,
     routing_interface,
     set_keepalive,
     set_loopback_fast_path,
     set_rcvall_igmpmcast,
     set_rcvall_mcast,
     set_udp_connreset,
+    start_ioctl,
     tcp_info,
     wait_address_list_change,
 )
@@ -324,6 +326,16 @@ def test_f4_a_socket_that_is_connected(
         assert served.recv(100) == b"unharmed"
 
 
+@pytest.mark.parametrize("ask", [ioctl, start_ioctl])
+def test_f4_no_way_of_asking_is_for_a_socket_that_is_connected(
+    ask: Callable[..., object], fails_with: FailsWith
+) -> None:
+    with connection() as ends:
+        for sock in ends:
+            with fails_with("WSAEINVAL", FAST_PATH):
+                ask(sock, ControlCode.SIO_LOOPBACK_FAST_PATH, struct.pack("=I", 1))
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_f4_asking_in_time_is_not_refused_for_the_time(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -349,7 +361,7 @@ def test_f6_only_the_missing_fast_path_is_an_answer(
     with fails_with("WSAEINVAL", FAST_PATH) as caught:
         set_loopback_fast_path(udp, required=False)
     assert "TCP" in caught.value.hint
-    with fails_with("WSAENOTSOCK", FAST_PATH):
+    with fails_with("WSAENOTSOCK", "WSAIoctl"):
         set_loopback_fast_path(-1, required=False)
 
 
