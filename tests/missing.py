@@ -33,10 +33,15 @@ def missing(what: str) -> NoReturn:
 
 
 def carried(call: Callable[[], T]) -> T:
-    """What ``call`` gives; its control code is missing if a Windows answers WSAEOPNOTSUPP."""
+    """What ``call`` gives; on Windows its control code may be missing, or what it takes."""
     try:
         return call()
     except WinsockError as error:
-        if sys.platform == "linux" or error.symbol != "WSAEOPNOTSUPP":
+        what = {
+            "WSAEOPNOTSUPP": error.call,
+            "WSAEPROTONOSUPPORT": "a raw socket of IPPROTO_IP",
+            "WSAEACCES": "the right of an administrator",
+        }.get(error.symbol)
+        if sys.platform == "linux" or what is None:
             raise
-        missing(error.call)
+        missing(what)
