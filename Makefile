@@ -45,8 +45,8 @@ sanitize: .venv/dev ## run the tests on an AddressSanitizer and UndefinedBehavio
 	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	    .venv-sanitize/bin/pytest -o timeout=600
 
-windows: ## build for Windows and run the tests there, under Wine (as root: installs it)
-	python3 tools/windows/rig.py test
+windows: ## build for Windows, run the tests there under Wine; installs what it takes
+	python3 tools/windows/rig.py all
 
 bench: .venv/dev ## measure the receive path beside the standard library
 	$(BIN)/pytest benchmarks --benchmark-only

@@ -102,6 +102,12 @@ control_loopback_fast_path(const request_t *request)
         return fail(request->failure, request->call, WINSOCK_WSAEINVAL,
                     "the socket must be a TCP socket");
     }
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    if (getpeername(request->descriptor, (struct sockaddr *)&peer, &size) == 0) { /* F4 */
+        return fail(request->failure, request->call, WINSOCK_WSAEINVAL,
+                    LOOPBACK_FAST_PATH_TOO_LATE);
+    }
     return fail(request->failure, request->call, WINSOCK_WSAEOPNOTSUPP, /* F6 */
                 "Linux has no loopback fast path and needs none");
 }

@@ -292,12 +292,28 @@ windows_check_socket(SOCKET socket, uint32_t code, failure_t *failure)
 }
 
 int
+windows_check_control(SOCKET socket, uint32_t code, failure_t *failure)
+{
+    struct sockaddr_storage peer;
+    int size = sizeof peer;
+    if ((enum control_code)code == CODE_SIO_LOOPBACK_FAST_PATH &&
+        getpeername(socket, (struct sockaddr *)&peer, &size) == 0) { /* F4 */
+        fail(failure, control_code_call(code), WSAEINVAL, LOOPBACK_FAST_PATH_TOO_LATE);
+        failure->system_error = platform_errno(WSAEINVAL);
+        return -1;
+    }
+    return 0;
+}
+
+int
 platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                  void *output, size_t output_size, size_t *returned, failure_t *failure)
 {
     DWORD count = 0;
     *returned = 0;
-    if (windows_start(failure) < 0 || windows_check_socket((SOCKET)descriptor, code, failure) < 0) {
+    if (windows_start(failure) < 0 ||
+        windows_check_socket((SOCKET)descriptor, code, failure) < 0 ||
+        windows_check_control((SOCKET)descriptor, code, failure) < 0) {
         return -1;
     }
     if (WSAIoctl((SOCKET)descriptor, code, input_size == 0 ? NULL : (void *)input,

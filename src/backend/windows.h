@@ -26,6 +26,9 @@ int windows_check_socket(SOCKET socket, uint32_t code, failure_t *failure);
 /* Milliseconds from now to the deadline, rounded up; INFINITE for ever. */
 DWORD windows_wait_ms(int64_t deadline_ns);
 
+/* What Windows accepts and the contract does not. */
+int windows_check_control(SOCKET socket, uint32_t code, failure_t *failure);
+
 extern const backend_t winsock_backend;
 
 #endif

@@ -69,7 +69,9 @@ operation_t *
 operation_start(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                 size_t output_size, failure_t *failure)
 {
-    if (windows_start(failure) < 0 || windows_check_socket((SOCKET)descriptor, code, failure) < 0) {
+    if (windows_start(failure) < 0 ||
+        windows_check_socket((SOCKET)descriptor, code, failure) < 0 ||
+        windows_check_control((SOCKET)descriptor, code, failure) < 0) {
         return NULL;
     }
     operation_t *self = new_operation(input_size, output_size, failure);

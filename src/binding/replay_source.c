@@ -128,15 +128,16 @@ static int
 add_item(builder_t *self, item_t *item)
 {
     const uint8_t *data = item->view.buf;
-    if (item->view.len > UINT32_MAX) {
+    const uint64_t size = (uint64_t)item->view.len;
+    if (size > UINT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "a datagram is shorter than 2**32 bytes");
         return -1;
     }
-    item->record.version = ip_version(data, (uint64_t)item->view.len);
+    item->record.version = ip_version(data, size);
     if (item->record.version == 0) { /* R8 */
         return 0;
     }
-    Py_ssize_t length = item->view.len > self->snaplen ? self->snaplen : item->view.len;
+    Py_ssize_t length = (Py_ssize_t)(size > self->snaplen ? self->snaplen : size);
     Py_ssize_t end = PyByteArray_GET_SIZE(self->bytes);
     if (PyByteArray_Resize(self->bytes, end + length) < 0) {
         return -1;

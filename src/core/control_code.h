@@ -47,4 +47,9 @@ enum control_code {
 /* "WSAIoctl(SIO_RCVALL)" for 0x98000001; NULL for a code without a name. */
 const char *control_code_call(uint32_t code);
 
+/* F4, which no system tells. */
+#define LOOPBACK_FAST_PATH_TOO_LATE                                                                \
+    "the socket is connected already: ask before connect() on the connecting socket and before "   \
+    "accept() on the listening one"
+
 #endif

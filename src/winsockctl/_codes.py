@@ -99,13 +99,6 @@ def set_loopback_fast_path(
     https://learn.microsoft.com/windows/win32/winsock/sio-loopback-fast-path
     """
     code = ControlCode.SIO_LOOPBACK_FAST_PATH
-    if _system.is_connected(sock):  # F4: Windows does not say that it is too late
-        raise control_error(
-            code,
-            ErrorNumber.WSAEINVAL,
-            "the socket is connected already: ask before connect() on the connecting socket and "
-            "before accept() on the listening one",
-        )
     try:
         ioctl(sock, code, struct.pack("=I", bool(enable)))
     except WinsockError as error:

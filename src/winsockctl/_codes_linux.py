@@ -106,18 +106,6 @@ def _is_tcp(sock: socket.socket) -> bool:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_TCP
 
 
-def is_connected(sock: _Descriptor) -> bool:
-    """Whether it is a TCP socket with a peer."""
-    with _same_socket(sock, ControlCode.SIO_LOOPBACK_FAST_PATH) as same:
-        if not _is_tcp(same):
-            return False
-        try:
-            same.getpeername()
-        except OSError:
-            return False
-        return True
-
-
 def tcp_info(sock: _Descriptor) -> TcpInfo:
     """TCP_INFO, tcp(7)."""
     code = ControlCode.SIO_TCP_INFO

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import sys
 from typing import TYPE_CHECKING
 
 from winsockctl._constants import ControlCode
-from winsockctl._control import descriptor_of, ioctl
+from winsockctl._control import ioctl
 from winsockctl._errors import ErrorNumber, control_error
 from winsockctl._structures import (
     TCP_INFO_V0,
@@ -32,22 +31,6 @@ _FIRST_ROOM = 16 * 1024
 _LARGEST_ROOM = 1024 * 1024
 
 _SOCKADDR_STORAGE_SIZE = 128
-
-_winsock = ctypes.WinDLL("ws2_32")
-_winsock.getpeername.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int)]
-
-
-def is_connected(sock: _Descriptor) -> bool:
-    """Whether it is a socket with a peer.
-
-    https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-getpeername
-    """
-    # A socket.socket made from the handle would have to know the family, and would apply
-    # socket.setdefaulttimeout() to a socket that is not its own.
-    name = ctypes.create_string_buffer(_SOCKADDR_STORAGE_SIZE)
-    size = ctypes.c_int(_SOCKADDR_STORAGE_SIZE)
-    answer: int = _winsock.getpeername(descriptor_of(sock), name, ctypes.byref(size))
-    return answer == 0
 
 
 def _list(sock: _Descriptor, code: ControlCode) -> bytes:
