@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import datagrams
 import network
 import pytest
+from missing import missing
 from network import Port
 
 from winsockctl import ControlCode, Direction, RawSocket, RcvAll, WinsockError
@@ -48,19 +49,27 @@ ERROR_CODES = {
 }
 ERROR_TYPES = {"WSAEACCES": PermissionError, "WSAEINTR": InterruptedError}
 
-_missing = pytest.StashKey[str]()
+_lacking = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # As early as this, because a process with threads cannot change its user namespace.
-    config.stash[_missing] = network.prepare_process()
+    config.stash[_lacking] = network.prepare_process()
+    config.addinivalue_line("markers", "needs(what, present): it is of no use without (missing.py)")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        what, present = mark.args
+        if not present:
+            missing(what)
 
 
 @pytest.fixture
 def can_make_networks(pytestconfig: pytest.Config) -> None:
-    missing = pytestconfig.stash[_missing]
-    if missing:
-        pytest.skip(f"no network of its own for the test: {missing}")
+    lacking = pytestconfig.stash[_lacking]
+    if lacking:
+        pytest.skip(f"no network of its own for the test: {lacking}")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ What Winsock answers in bytes is read by winsockctl._structures, a part that mak
 its tests run everywhere, on bytes laid out by hand as the reference pages say.
 """
 
-import ctypes
 import dataclasses
 import inspect
 import ipaddress
@@ -20,11 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import network
 import pytest
 from conftest import FailsWith, OpenSocket
+from missing import WINE, carried, missing
 from network import PATIENCE, Namespace, Port
 
 import winsockctl
@@ -58,21 +58,6 @@ ADDRESS_CHANGE = "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)"
 ROUTING = "WSAIoctl(SIO_ROUTING_INTERFACE_QUERY)"
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the sockets of Linux are missing")
-
-WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
-
-T = TypeVar("T")
-
-
-def carried(call: Callable[[], T]) -> T:
-    """The answer to a control code, or the test is skipped where Windows does not carry it."""
-    try:
-        return call()
-    except WinsockError as error:
-        required = sys.platform == "linux" or os.environ.get("WINSOCKCTL_REQUIRE_RCVALL") == "1"
-        if required or error.symbol != "WSAEOPNOTSUPP":
-            raise
-        pytest.skip(f"{error.call} is missing in this Windows")
 
 
 @pytest.fixture
@@ -158,7 +143,7 @@ def refused(call: Callable[[], object]) -> WinsockError:
 )
 def test_c2_what_is_no_socket(name: str, what: str) -> None:
     if WINE and name not in ("SIO_KEEPALIVE_VALS", "SIO_ADDRESS_LIST_CHANGE"):
-        pytest.skip(f"the look whether a handle is a socket is missing in Wine's {name}")
+        missing(f"the look of {name} whether a handle is a socket's")
     sock: socket.socket | int
     with ExitStack() as stack:
         if what == "closed":
@@ -765,7 +750,7 @@ def test_address_list_leaves_out_what_cannot_be_bound_to(
         socket.AF_INET,
         pytest.param(
             socket.AF_INET6,
-            marks=pytest.mark.skipif(WINE, reason="lists of IPv6 addresses are missing in Wine"),
+            marks=pytest.mark.needs("a list of IPv6 addresses", not WINE),
         ),
     ],
 )
