@@ -42,6 +42,17 @@ PATIENCE = 20.0
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it becomes true within the time that a slow machine may take."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 

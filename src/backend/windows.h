@@ -13,6 +13,9 @@
 /* Takes the number from WSAGetLastError or GetLastError. Always -1. */
 int windows_fail(failure_t *failure, const char *call, DWORD error);
 
+/* The same for a control code that the system refused. */
+int windows_fail_control(failure_t *failure, uint32_t code, DWORD error);
+
 /* Winsock is started once for the process. */
 int windows_start(failure_t *failure);
 

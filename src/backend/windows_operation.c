@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/control_code.h"
-
 /* How long operation_free waits for an operation that the system does not know any more and that
  * has not been signalled; then the memory is left to it for ever. */
 #define LAST_WAIT_MS 2000
@@ -29,13 +27,6 @@ discard(operation_t *self)
     }
     free(self->output);
     free(self);
-}
-
-static const char *
-call_of(uint32_t code)
-{
-    const char *call = control_code_call(code);
-    return call == NULL ? "WSAIoctl" : call;
 }
 
 static operation_t *
@@ -100,7 +91,7 @@ operation_start(intptr_t descriptor, uint32_t code, const void *input, size_t in
                  &self->overlapped, NULL) != 0) {
         DWORD error = (DWORD)WSAGetLastError();
         if (error != WSA_IO_PENDING) {
-            windows_fail(failure, call_of(code), error);
+            windows_fail_control(failure, code, error);
             discard(self);
             return NULL;
         }
@@ -134,7 +125,7 @@ operation_result(const operation_t *self, const void **output, size_t *size, fai
         if (error == WSAENOTSOCK) {
             error = WSA_OPERATION_ABORTED;
         }
-        return windows_fail(failure, call_of(self->code), error);
+        return windows_fail_control(failure, self->code, error);
     }
     *output = self->output;
     *size = self->overlapped.InternalHigh < self->output_size ? self->overlapped.InternalHigh

@@ -510,12 +510,17 @@ static int
 control(SOCKET socket, DWORD code, void *input, DWORD input_size, void *output, DWORD output_size,
         LPDWORD returned, LPWSAOVERLAPPED overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
-    int error = is_stood_in(code) ? refusal(socket, code, input, input_size, output_size) : 0;
+    int type, error = 0;
+    if (is_stood_in(code)) {
+        error = refusal(socket, code, input, input_size, output_size);
+    } else if (getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &(int){sizeof type}) != 0) {
+        error = WSAGetLastError(); /* for most codes Wine does not look whether it is a socket */
+    }
     if (error != 0) {
         WSASetLastError(error);
         return SOCKET_ERROR;
     }
-    if (code == pending_code) {
+    if (code != 0 && code == pending_code) {
         return stay_pending(socket, returned, overlapped, routine);
     }
     if (is_stood_in(code)) {
@@ -524,7 +529,7 @@ control(SOCKET socket, DWORD code, void *input, DWORD input_size, void *output, 
         }
         return succeed(socket, returned, overlapped, routine);
     }
-    if (code == answer.code && overlapped == NULL) {
+    if (code != 0 && code == answer.code && overlapped == NULL) {
         return give_answer(output, output_size, returned);
     }
     int result = REAL(WSAIoctl)(socket, code, input, input_size, output, output_size, returned,
@@ -547,7 +552,7 @@ hook_WSAIoctl(SOCKET socket, DWORD code, LPVOID input, DWORD input_size, LPVOID 
                    .socket = socket,
                    .notes = overlapped_notes(overlapped, routine),
                    .arguments = {code, output_size}};
-    if (is_stood_in(code) || code == pending_code || code == answer.code) {
+    if (is_stood_in(code) || (code != 0 && (code == pending_code || code == answer.code))) {
         call.notes |= NOTE_STOOD_IN;
     }
     CARRY_OUT(int, SOCKET_ERROR, input, input_size,
@@ -593,9 +598,8 @@ hook_WSARecvMsg(SOCKET socket, LPWSAMSG message, LPDWORD received, LPWSAOVERLAPP
                    .arguments = {message->dwBufferCount, message->lpBuffers[0].len,
                                  message->dwFlags, message->Control.len}};
     CARRY_OUT(int, SOCKET_ERROR, NULL, 0,
-              is_off(socket)
-                  ? nothing_there()
-                  : REAL(WSARecvMsg)(socket, message, received, overlapped, routine));
+              is_off(socket) ? nothing_there()
+                             : REAL(WSARecvMsg)(socket, message, received, overlapped, routine));
 }
 
 static int WSAAPI

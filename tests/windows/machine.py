@@ -71,22 +71,20 @@ class Machine:
 
     def ip(self, *commands: str) -> None:
         """Run commands of ip(8), as they are known to Linux below Wine."""
-        self._run_ip(commands)
         for command in commands:
-            if command.startswith("addr add "):
+            self._run_ip(command, check=True)
+            if command.startswith("addr add ") and f"addr del {command[9:]}" not in commands:
                 self._undo.append(command.replace("addr add", "addr del", 1))
 
     def _undo_changes(self) -> None:
-        self._run_ip(self._undo, "-force")
-        self._undo.clear()
+        while self._undo:
+            self._run_ip(self._undo.pop(), check=False)  # the test may have done it itself
 
-    def _run_ip(self, commands: Iterable[str], *options: str) -> None:
+    def _run_ip(self, command: str, *, check: bool) -> None:
         # Through `start`, because no program of Linux can be started from here by itself.
         subprocess.run(
-            ["start", "/wait", "/unix", "/usr/sbin/ip", *options, "-batch", "-"],
-            input="".join(f"{command}\n" for command in commands),
-            text=True,
-            check=not options,
+            ["start", "/wait", "/unix", "/usr/sbin/ip", *command.split()],
+            check=check,
             capture_output=True,
             timeout=PATIENCE,
         )
