@@ -79,12 +79,8 @@ def test_the_loopback_can_be_captured_by_name_index_and_address(
     for told in (loopback.name, loopback.index, loopback.ipv4, loopback.ipv6):
         with Capture(told, mode=RcvAll.ON) as capture:
             assert capture.mode is RcvAll.ON
-            talk(
-                loopback,
-                loopback,
-                [b"winsockctl"],
-                socket.AF_INET6 if told == "::1" else socket.AF_INET,
-            )
+            family = socket.AF_INET6 if told == loopback.ipv6 else socket.AF_INET
+            talk(loopback, loopback, [b"winsockctl"], family)
             (datagram,) = capture.read(PATIENCE).datagrams()
             assert datagram.interface_index == loopback.index
 
