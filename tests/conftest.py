@@ -1,6 +1,7 @@
 """What the tests share: the backends, the networks, sockets that go with the test, named errors."""
 
 import builtins
+import os
 import socket
 import struct
 import sys
@@ -10,25 +11,32 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import datagrams
 import network
 import pytest
-from missing import missing
+from missing import carried, missing
 from network import Port
 
-from winsockctl import ControlCode, Direction, RawSocket, RcvAll, WinsockError
+from winsockctl import (
+    Capture,
+    ControlCode,
+    Direction,
+    RawSocket,
+    RcvAll,
+    WinsockError,
+    _winsockctl,
+)
 
 if sys.platform == "win32":
-    # They are about namespaces, signals to threads and programs of Linux.
-    collect_ignore = [
-        f"test_{name}.py"
-        for name in (
-            *("cli", "contract_ioctl", "contract_rcvall", "demo", "filter_differential"),
-            *("interfaces", "leaks", "peer", "savefile_writer", "typing", "views"),
-        )
-    ]
+    from hook import Hook
+    from machine import Machine
+
+    LIVE_BACKENDS = ("winsock",)
+    # They are about programs of Linux and its namespaces.
+    collect_ignore = ["test_demo.py", "test_peer.py"]
 else:
+    LIVE_BACKENDS = ("packet-ring", "packet-message")
     # What stands between a Windows module and Winsock has no place elsewhere.
     collect_ignore = ["windows"]
 
-LIVE_BACKENDS = ("packet-ring", "packet-message")
+BACKENDS = (*LIVE_BACKENDS, "replay")
 
 # Contract C7, and the further numbers that captures meet; winsock2.h numbers them.
 ERROR_CODES = {
@@ -56,6 +64,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # As early as this, because a process with threads cannot change its user namespace.
     config.stash[_lacking] = network.prepare_process()
     config.addinivalue_line("markers", "needs(what, present): it is of no use without (missing.py)")
+    config.addinivalue_line("markers", "linux: it is about Linux, and nothing to run elsewhere")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out elsewhere what is about Linux, its network namespaces among it."""
+    if sys.platform == "linux":
+        return
+    others = [
+        item
+        for item in items
+        if item.get_closest_marker("linux") or "can_make_networks" in item.fixturenames
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -93,11 +115,61 @@ def router(can_make_networks: None) -> Iterator[tuple[Port, Port, Port, Port]]:
         yield ports
 
 
-@pytest.fixture
-def loopback(can_make_networks: None) -> Iterator[Port]:
-    """The loopback of a host without any other interface; the test runs on that host."""
-    with network.loopback() as port, port.host:
-        yield port
+if sys.platform == "win32":
+
+    @pytest.fixture(scope="session")
+    def machine() -> Machine:
+        return Machine()
+
+    @pytest.fixture
+    def loopback(machine: Machine) -> Port:
+        """The loopback of this machine."""
+        return machine.loopback()
+
+    @pytest.fixture
+    def changeable(machine: Machine) -> Iterator[Port]:
+        """An interface whose addresses the test may change: they are put back."""
+        with machine.changeable() as port:
+            yield port
+
+    @pytest.fixture
+    def ends(loopback: Port, rcvall: Hook | None) -> tuple[Port, Port]:
+        """Two ends of a network on which nothing gets lost; the test runs on the first."""
+        return loopback, loopback
+
+    @pytest.fixture
+    def rcvall(machine: Machine) -> Iterator[Hook | None]:
+        """SIO_RCVALL: the hook stands in for it, or it must be the system's."""
+        if "WINSOCKCTL_HOOK" in os.environ:
+            with Hook(_winsockctl) as hook:
+                machine.hook = hook
+                yield hook
+                machine.hook = None
+        else:
+            carried(lambda: Capture("127.0.0.1")).close()
+            yield None
+
+else:
+
+    @pytest.fixture
+    def loopback(can_make_networks: None) -> Iterator[Port]:
+        """The loopback of a host without any other interface; the test runs on that host."""
+        with network.loopback() as port, port.host:
+            yield port
+
+    @pytest.fixture
+    def changeable(loopback: Port) -> Port:
+        """An interface whose addresses the test may change."""
+        return loopback
+
+    @pytest.fixture
+    def ends(pair: tuple[Port, Port]) -> tuple[Port, Port]:
+        """Two ends of a network on which nothing gets lost; the test runs on the first."""
+        return pair
+
+    @pytest.fixture
+    def rcvall() -> None:
+        """SIO_RCVALL: every Linux has what stands for it."""
 
 
 def check_error(error: WinsockError, symbol: str, call: str) -> None:
@@ -161,13 +233,13 @@ def open_socket() -> Iterator[OpenSocket]:
 
 
 @pytest.fixture(params=LIVE_BACKENDS)
-def live_backend(request: pytest.FixtureRequest) -> str:
+def live_backend(request: pytest.FixtureRequest, rcvall: object) -> str:
     """Each backend that captures from a real interface."""
     name: str = request.param
     return name
 
 
-@pytest.fixture(params=(*LIVE_BACKENDS, "replay"))
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Every backend."""
     name: str = request.param
@@ -177,18 +249,16 @@ def backend(request: pytest.FixtureRequest) -> str:
 class Tap:
     """A backend and the interface that it taps, real or replayed, with a neighbour on it."""
 
-    interface = "eth0"
-    address = "192.0.2.1"
-    neighbour = "192.0.2.2"
-    address6 = "2001:db8:0::1"
-    neighbour6 = "2001:db8:0::2"
-
     def __init__(
-        self, backend: str, ports: tuple[Port, Port] | None, open_socket: OpenSocket
+        self, backend: str, ends: tuple[Port, Port] | None, open_socket: OpenSocket
     ) -> None:
         self.backend = backend
-        self._ports = ports
         self._open = open_socket
+        self._ends = ends
+        local, neighbour = ends or network.imaginary_pair()
+        self.interface = local.name
+        self.address, self.neighbour = local.ipv4, neighbour.ipv4
+        self.address6, self.neighbour6 = local.ipv6, neighbour.ipv6
 
     def create(self, family: int = socket.AF_UNSPEC, **options: object) -> RawSocket:
         """A raw socket that is neither bound nor turned on."""
@@ -202,24 +272,30 @@ class Tap:
 
     def capture(self, passing: Sequence[bytes], **options: object) -> RawSocket:
         """Open a raw socket, then let datagrams from the neighbour pass its interface."""
-        if self._ports is None:
+        if self._ends is None:
             return self.open(
                 replayed=[(datagram, 0, Direction.INCOMING) for datagram in passing], **options
             )
         raw = self.open(**options)
-        local, neighbour = self._ports
+        local, neighbour = self._ends
         neighbour.send_datagrams(local, passing)
         return raw
 
     def datagram(self, payload: bytes, *, family: int = socket.AF_INET) -> bytes:
         """A UDP datagram from the neighbour to the tapped interface."""
-        if family == socket.AF_INET:
-            return datagrams.udp(payload, source=self.neighbour, destination=self.address)
-        return datagrams.udp(payload, source=self.neighbour6, destination=self.address6)
+        ends = {"source": self.neighbour, "destination": self.address}
+        if family == socket.AF_INET6:
+            return datagrams.udp(payload, source=self.neighbour6, destination=self.address6)
+        # Systems put another number in the place of 0.
+        return datagrams.ipv4(
+            datagrams.udp(payload, **ends)[20:], datagrams.UDP, identification=4711, **ends
+        )
 
 
 @pytest.fixture
 def tap(request: pytest.FixtureRequest, backend: str, open_socket: OpenSocket) -> Tap:
     """Every backend with an interface to tap: the replay needs no network and no privilege."""
-    ports = None if backend == "replay" else request.getfixturevalue("pair")
-    return Tap(backend, ports, open_socket)
+    if backend == "replay":
+        return Tap(backend, None, open_socket)
+    request.getfixturevalue("rcvall")
+    return Tap(backend, request.getfixturevalue("ends"), open_socket)

@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+if sys.platform == "win32":
+    import process_heap
+
 _LIBC = ctypes.CDLL(None if sys.platform == "linux" else "ucrtbase")
 
 
@@ -56,6 +59,8 @@ def resident() -> int:
 
 def heap() -> int:
     """Return the bytes that malloc has handed out and not got back."""
+    if sys.platform == "win32":
+        return process_heap.size()
     if has_address_sanitizer():
         current = _LIBC.__sanitizer_get_current_allocated_bytes
         current.restype = ctypes.c_size_t

@@ -21,10 +21,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from winsockctl import Datagram, RawSocket
 
@@ -41,6 +41,17 @@ PATIENCE = 20.0
 
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it becomes true within the time that a slow machine may take."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -358,6 +369,13 @@ def pair() -> Iterator[tuple[Port, Port]]:
         left, right = _number(left, 0, 1), _number(right, 0, 2)
         _introduce(left, right)
         yield left, right
+
+
+def imaginary_pair() -> tuple[Port, Port]:
+    """The ports of a pair that nobody has made: for what needs their names only."""
+    host = cast(Namespace, None)
+    left = Port(host, "eth0", 2, bytes(6), "192.0.2.1", "2001:db8:0::1")
+    return left, replace(left, ipv4="192.0.2.2", ipv6="2001:db8:0::2")
 
 
 @contextmanager

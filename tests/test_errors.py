@@ -5,7 +5,6 @@ import errno
 import pickle
 import socket
 import struct
-import sys
 
 import pytest
 
@@ -21,9 +20,7 @@ from winsockctl import (
     set_rcvall,
 )
 
-linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="the descriptors and control codes of Linux are missing"
-)
+linux = pytest.mark.linux
 
 # The numbers that the contract names, and the POSIX number that stands beside each.
 CODES = {

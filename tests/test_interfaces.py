@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import FailsWith
-from network import Namespace, Port, talk
+from network import PATIENCE, Namespace, Port, talk
 
 from winsockctl import Capture, ControlCode, Interface, RawSocket, RcvAll, interfaces
 from winsockctl.cli import main
@@ -58,8 +58,33 @@ def test_interfaces_follow_the_system(pair: tuple[Port, Port]) -> None:
 
 
 def test_interfaces_of_this_machine_as_it_is() -> None:
-    # Whatever it has: the loopback is among it, and is the first (kernel: LOOPBACK_IFINDEX).
+    # Whatever it has: the loopback is among it, and is the first (Linux: LOOPBACK_IFINDEX).
     assert [interface.index for interface in interfaces() if interface.loopback] == [1]
+
+
+def test_interfaces_have_addresses_that_can_be_bound_to() -> None:
+    listed = interfaces()
+    assert [interface.index for interface in listed] == sorted({i.index for i in listed})
+    for interface in listed:
+        assert interface.name
+        assert interface.up or not interface.loopback
+        for address in interface.addresses:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            scope = interface.index if address.startswith("fe80:") else 0
+            with socket.socket(family, socket.SOCK_DGRAM) as udp:
+                udp.bind((address, 0) if family == socket.AF_INET else (address, 0, 0, scope))
+
+
+def test_the_loopback_can_be_captured_by_name_index_and_address(
+    loopback: Port, rcvall: object
+) -> None:
+    for told in (loopback.name, loopback.index, loopback.ipv4, loopback.ipv6):
+        with Capture(told, mode=RcvAll.ON) as capture:
+            assert capture.mode is RcvAll.ON
+            family = socket.AF_INET6 if told == loopback.ipv6 else socket.AF_INET
+            talk(loopback, loopback, [b"winsockctl"], family)
+            (datagram,) = capture.read(PATIENCE).datagrams()
+            assert datagram.interface_index == loopback.index
 
 
 def test_interfaces_can_each_be_captured_by_name_index_and_address(

@@ -20,7 +20,8 @@ from contextlib import suppress
 
 import pytest
 from conftest import FailsWith
-from network import PATIENCE, Port
+from missing import WINE
+from network import PATIENCE, Port, eventually
 
 from winsockctl import (
     ControlCode,
@@ -34,7 +35,7 @@ from winsockctl import (
 
 CHANGE = "WSAIoctl(SIO_ADDRESS_LIST_CHANGE)"
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the sockets of Linux are missing")
+linux = pytest.mark.linux
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.SelectorEventLoop]
 if sys.platform == "win32":
@@ -223,56 +224,62 @@ def test_c4_a_time_that_there_is_not(start: Callable[[], Operation], timeout: ob
     ("family", "added", "other"),
     [
         (socket.AF_INET, "192.0.2.7/32", "2001:db8::7/128"),
-        (socket.AF_INET6, "2001:db8::7/128", "192.0.2.7/32"),
+        pytest.param(
+            *(socket.AF_INET6, "2001:db8::7/128", "192.0.2.7/32"),
+            marks=pytest.mark.needs("a change of IPv6 addresses that is told", not WINE),
+        ),
     ],
 )
 def test_c4_a_change_of_addresses_of_the_family_ends_it(
-    loopback: Port, family: int, added: str, other: str
+    changeable: Port, family: int, added: str, other: str
 ) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         operation = start_ioctl(sock, ControlCode.SIO_ADDRESS_LIST_CHANGE)
-        loopback.host.ip(f"addr add {other} dev lo")
+        changeable.host.ip(f"addr add {other} dev {changeable.name}")
         assert not operation.wait(0)
-        loopback.host.ip(f"addr add {added} dev lo")
+        changeable.host.ip(f"addr add {added} dev {changeable.name}")
         assert operation.wait(PATIENCE)
         assert operation.done()
         assert operation.result() == b""
         # One operation tells once; to lose an address is a change as well.
         following = start_ioctl(sock, ControlCode.SIO_ADDRESS_LIST_CHANGE)
         assert not following.done()
-        loopback.host.ip(f"addr del {added} dev lo")
+        changeable.host.ip(f"addr del {added} dev {changeable.name}")
         assert outcome(following) == "done"
         assert outcome(operation) == "done"
 
 
-def test_c4_done_is_seen_without_waiting(loopback: Port, start: Callable[[], Operation]) -> None:
+def test_c4_done_is_seen_without_waiting(changeable: Port, start: Callable[[], Operation]) -> None:
     operation = start()
-    change_addresses(loopback)
-    # Nobody has waited in between: the kernel has it, and asking is enough.
-    assert operation.done()
+    change_addresses(changeable)
+    # Nobody has waited in between: asking is enough. Linux has it by now, Windows tells it soon.
+    assert operation.done() or (sys.platform == "win32" and eventually(operation.done))
     operation.cancel()
     assert operation.result() == b""
 
 
+@linux
 def test_c4_a_change_that_came_before_cancelling_counts(
-    loopback: Port, start: Callable[[], Operation]
+    changeable: Port, start: Callable[[], Operation]
 ) -> None:
     operation = start()
-    change_addresses(loopback)
+    change_addresses(changeable)
     operation.cancel()
     assert outcome(operation) == "done"
 
 
 def test_c4_no_change_is_missed_between_start_and_query(
-    loopback: Port, udp: socket.socket, start: Callable[[], Operation]
+    changeable: Port, udp: socket.socket, start: Callable[[], Operation]
 ) -> None:
     # https://learn.microsoft.com/windows/win32/winsock/sio-address-list-query: start, query, wait
+    first = len(address_list(udp))
     for count in range(1, 6):
         operation = start()
         known = address_list(udp)
-        change_addresses(loopback)
+        change_addresses(changeable)
         assert outcome(operation) == "done"
-        assert len(address_list(udp)) == len(known) + 1 == count
+        if not WINE:  # which lists one address of an adapter
+            assert len(address_list(udp)) == len(known) + 1 == first + count
 
 
 def test_c4_every_thread_that_waits_is_told(start: Callable[[], Operation]) -> None:
@@ -289,14 +296,14 @@ def test_c4_every_thread_that_waits_is_told(start: Callable[[], Operation]) -> N
     assert told == [True] * 8
 
 
-def test_c4_many_at_once(loopback: Port, start: Callable[[], Operation]) -> None:
+def test_c4_many_at_once(changeable: Port, start: Callable[[], Operation]) -> None:
     operations = [start() for _ in range(100)]
     cancelled = operations[::3]
     for operation in cancelled:
         operation.cancel()
     assert [outcome(operation) for operation in cancelled] == ["WSA_OPERATION_ABORTED"] * 34
     assert not any(operation.done() for operation in operations if operation not in cancelled)
-    change_addresses(loopback)
+    change_addresses(changeable)
     for operation in operations:
         aborted = operation in cancelled
         assert outcome(operation) == ("WSA_OPERATION_ABORTED" if aborted else "done")
@@ -381,14 +388,14 @@ def test_c4_the_callback_of_what_is_done_at_once(udp: socket.socket) -> None:
     assert operation.result() == bytes(4)
 
 
-def test_c4_the_callback_of_a_change(loopback: Port, udp: socket.socket) -> None:
+def test_c4_the_callback_of_a_change(changeable: Port, udp: socket.socket) -> None:
     announced = Announced()
     operation = start_ioctl(udp, ControlCode.SIO_ADDRESS_LIST_CHANGE, callback=announced)
     assert not operation.wait(0.05)
     assert announced.calls == []
-    change_addresses(loopback)
+    change_addresses(changeable)
     assert announced.wait() == (operation, "done")
-    change_addresses(loopback)
+    change_addresses(changeable)
     assert len(announced.calls) == 1
 
 
@@ -401,12 +408,12 @@ def test_c4_the_callback_of_what_is_cancelled(udp: socket.socket) -> None:
 
 
 def test_c4_the_callback_comes_although_nobody_keeps_the_operation(
-    loopback: Port, udp: socket.socket
+    changeable: Port, udp: socket.socket
 ) -> None:
     announced = Announced()
     start_ioctl(udp, ControlCode.SIO_ADDRESS_LIST_CHANGE, callback=announced)
     gc.collect()
-    change_addresses(loopback)
+    change_addresses(changeable)
     assert announced.wait()[1] == "done"
 
 
@@ -438,7 +445,7 @@ def test_c4_await_what_is_done_at_once(
 
 @each_loop
 def test_c4_await_a_change(
-    loopback: Port,
+    changeable: Port,
     start: Callable[[], Operation],
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
@@ -448,7 +455,7 @@ def test_c4_await_a_change(
         tasks = [asyncio.ensure_future(awaited(operation)) for _ in range(3)]
         await asyncio.sleep(0.05)
         assert not any(task.done() for task in tasks)
-        change_addresses(loopback)
+        change_addresses(changeable)
         return await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
     async def awaited(operation: Operation) -> bytes:

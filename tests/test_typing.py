@@ -1,5 +1,6 @@
 """What an editor and a type checker see: py.typed, stubs that fit the module, docstrings."""
 
+import importlib
 import importlib.metadata
 import inspect
 import subprocess
@@ -7,12 +8,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from missing import missing
 
 import winsockctl
 from winsockctl import _winsockctl
 
-NEEDS_MYPY = "mypy is not installed: it is in the dependency group 'lint'"
 PACKAGE = Path(winsockctl.__file__).parent
+
+
+def need_mypy() -> None:
+    pytest.importorskip(
+        "mypy", reason="mypy is not installed: it is in the dependency group 'lint'"
+    )
+    try:
+        importlib.import_module("mypy.nativeparse")
+    except ImportError as error:  # a part of Windows that its parser needs
+        missing(f"what mypy needs ({error})")
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -35,7 +46,7 @@ def settings(tmp_path) -> Path:
 
 @pytest.mark.timeout(600)
 def test_the_stub_fits_the_built_module(tmp_path, settings):
-    pytest.importorskip("mypy", reason=NEEDS_MYPY)
+    need_mypy()
     run(
         "mypy.stubtest",
         "winsockctl._winsockctl",
@@ -47,13 +58,13 @@ def test_the_stub_fits_the_built_module(tmp_path, settings):
 
 @pytest.mark.timeout(600)
 def test_the_package_is_strictly_typed(tmp_path, settings):
-    pytest.importorskip("mypy", reason=NEEDS_MYPY)
+    need_mypy()
     run("mypy", "--config-file", str(settings), "-p", "winsockctl", cwd=tmp_path)
 
 
 @pytest.mark.timeout(600)
 def test_a_program_that_uses_it_is_checked(tmp_path, settings):
-    pytest.importorskip("mypy", reason=NEEDS_MYPY)
+    need_mypy()
     program = tmp_path / "program.py"
     program.write_text(
         "from winsockctl import Capture, Replay\n"

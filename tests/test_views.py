@@ -14,6 +14,7 @@ from pathlib import Path
 import memory
 import numpy
 import pytest
+from conftest import LIVE_BACKENDS
 from datagrams import mixed, of_length, seeded_payload
 from traffic import HEADERS, MIB, Loopback, index_of, is_intact
 
@@ -21,6 +22,9 @@ from winsockctl import Capture, Replay
 
 # Almost fills the smallest block of a ring, so that each datagram has a block of its own.
 LARGE = 65507
+
+# Wine takes its time for each.
+MANY = 200_000 if sys.platform == "linux" else 20_000
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def lo(live_backend, loopback):
 
 
 @pytest.fixture
-def ring(loopback):
+def ring(can_make_networks, loopback):
     with Loopback("packet-ring") as traffic:
         yield traffic
 
@@ -64,24 +68,24 @@ def test_a_view_of_every_batch_across_ten_thousand_batches(lo):
     assert all(map(is_intact, kept))
     indexes = [index_of(view) for view in kept]
     assert indexes == sorted(set(indexes))
-    assert lo.raw.statistics()[1] == 0
+    assert lo.raw.statistics()[1] in (0, None)  # None: the system does not tell
 
 
 @pytest.mark.timeout(300)
-def test_a_hoarder_of_200_000_datagrams_loses_nothing(lo):
+def test_a_hoarder_of_many_datagrams_loses_nothing(lo):
     choose = random.Random(2)
     views = []
-    while lo.sent < 200_000:
+    while lo.sent < MANY:
         for batch in lo.exchange(2000, choose.randrange(4, 300)):
             views += lo.ours(batch)
-    check_complete(views, 200_000)
-    assert lo.raw.statistics()[1] == 0
+    check_complete(views, MANY)
+    assert lo.raw.statistics()[1] in (0, None)  # None: the system does not tell
 
 
 def test_a_hoarder_of_large_datagrams_loses_nothing(lo):
     views = hoard(lo, 200, 5, LARGE)
     check_complete(views, 1000)
-    assert lo.raw.statistics()[1] == 0
+    assert lo.raw.statistics()[1] in (0, None)  # None: the system does not tell
 
 
 def test_a_hoarder_does_not_use_up_the_mappings_of_the_process(ring):
@@ -95,6 +99,7 @@ def test_a_hoarder_does_not_use_up_the_mappings_of_the_process(ring):
     check_complete(views, 9000)
 
 
+@pytest.mark.linux  # Windows does not tell how many
 def test_a_full_buffer_drops_datagrams_and_leaves_kept_views_alone(lo):
     views = hoard(lo, 1, 5, LARGE)
     for index in range(5, 105):
@@ -114,6 +119,7 @@ def test_a_full_buffer_drops_datagrams_and_leaves_kept_views_alone(lo):
     assert all(map(is_intact, views))
 
 
+@pytest.mark.linux  # what the ring maps besides the heap
 def test_memory_goes_back_when_the_views_are_dropped(lo):
     hoard(lo, 20, 5, LARGE)
     resident, mappings, heap = memory.resident(), memory.mappings(), memory.heap()
@@ -130,6 +136,21 @@ def test_memory_goes_back_when_the_views_are_dropped(lo):
         assert memory.resident() < resident + total // 10
 
 
+# The ring's blocks are mapped.
+@pytest.mark.parametrize("live_backend", sorted({*LIVE_BACKENDS} - {"packet-ring"}), indirect=True)
+def test_the_heap_gets_back_what_the_views_held(lo):
+    hoard(lo, 20, 5, LARGE)
+    heap = memory.heap()
+    views = hoard(lo, 50, 5, LARGE)
+    total = sum(map(len, views))
+    assert memory.heap() > heap + total // 2
+    random.Random(3).shuffle(views)
+    while views:
+        views.pop()
+    assert memory.heap() < heap + total // 10
+
+
+@pytest.mark.linux
 def test_memory_goes_back_although_a_few_views_are_kept(lo):
     hoard(lo, 20, 5, LARGE)
     resident, heap = memory.resident(), memory.heap()
@@ -170,7 +191,7 @@ def test_views_outlive_close(lo, length):
 
 
 @pytest.mark.parametrize("length", [100, LARGE])
-def test_views_outlive_the_capture(loopback, length):
+def test_views_outlive_the_capture(loopback, rcvall, length):
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -265,7 +286,7 @@ def test_many_threads_keep_and_drop_views_while_receive_runs(lo):
         thread.start()
     choose = random.Random(99)
     try:
-        for _ in range(400):
+        for _ in range(MANY // 500):
             large = choose.random() < 0.3
             for batch in lo.exchange(5 if large else 100, LARGE if large else 200):
                 for view in lo.ours(batch):
@@ -276,7 +297,7 @@ def test_many_threads_keep_and_drop_views_while_receive_runs(lo):
             thread.join()
     assert failures == []
     assert sum(handled) == lo.sent
-    assert lo.raw.statistics()[1] == 0
+    assert lo.raw.statistics()[1] in (0, None)  # None: the system does not tell
 
 
 def test_numpy_arrays_keep_the_memory(lo):
@@ -417,6 +438,7 @@ FEW_MAPPINGS = """
 """
 
 
+@pytest.mark.linux
 def test_without_mappings_left_nothing_is_torn_and_the_capture_goes_on_afterwards(loopback):
     child = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FEW_MAPPINGS)],

@@ -80,6 +80,20 @@ windows_fail(failure_t *failure, const char *call, DWORD error)
     return -1;
 }
 
+int
+windows_fail_control(failure_t *failure, uint32_t code, DWORD error)
+{
+    const char *call = control_code_call(code);
+    windows_fail(failure, call == NULL ? "WSAIoctl" : call, error);
+    if (call == NULL && (error == WSAEINVAL || error == WSAEOPNOTSUPP)) {
+        failure->hint = "the control code is unknown: winsockctl.ControlCode lists the known ones";
+    } else if (code == (uint32_t)CODE_SIO_RCVALL && error == WSAEINVAL) { /* R1-R3 */
+        failure->hint = "the value must be one of winsockctl.RcvAll, and the socket a raw one that "
+                        "is bound to a local address, as a winsockctl.RawSocket is";
+    }
+    return -1;
+}
+
 static BOOL CALLBACK
 start_winsock(PINIT_ONCE once, PVOID result, PVOID *context)
 {
@@ -273,20 +287,13 @@ platform_parse_address(const char *text)
     return parsed;
 }
 
-const char *
-windows_control_call(uint32_t code)
-{
-    const char *call = control_code_call(code);
-    return call == NULL ? "WSAIoctl" : call;
-}
-
 int
 windows_check_socket(SOCKET socket, uint32_t code, failure_t *failure)
 {
     int type, size = sizeof type;
     if (getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &size) != 0 &&
         WSAGetLastError() == WSAENOTSOCK) {
-        return windows_fail(failure, windows_control_call(code), WSAENOTSOCK);
+        return windows_fail_control(failure, code, WSAENOTSOCK);
     }
     return 0;
 }
@@ -319,7 +326,7 @@ platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t i
     if (WSAIoctl((SOCKET)descriptor, code, input_size == 0 ? NULL : (void *)input,
                  (DWORD)input_size, output_size == 0 ? NULL : output, (DWORD)output_size, &count,
                  NULL, NULL) == SOCKET_ERROR) {
-        return windows_fail(failure, windows_control_call(code), (DWORD)WSAGetLastError());
+        return windows_fail_control(failure, code, (DWORD)WSAGetLastError());
     }
     *returned = count;
     return 0;
@@ -330,7 +337,9 @@ platform_write(int descriptor, const void *bytes, size_t size, failure_t *failur
 {
     int written = _write(descriptor, bytes, size > INT_MAX ? INT_MAX : (unsigned)size);
     if (written < 0) {
-        *failure = (failure_t){.system_error = errno, .call = "write", .hint = ""};
+        /* Of a pipe that nobody reads any more the C library makes EINVAL. */
+        int error = _doserrno == ERROR_NO_DATA ? EPIPE : errno;
+        *failure = (failure_t){.system_error = error, .call = "write", .hint = ""};
     }
     return written;
 }

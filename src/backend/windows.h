@@ -13,11 +13,11 @@
 /* Takes the number from WSAGetLastError or GetLastError. Always -1. */
 int windows_fail(failure_t *failure, const char *call, DWORD error);
 
+/* The same for a control code that the system refused. */
+int windows_fail_control(failure_t *failure, uint32_t code, DWORD error);
+
 /* Winsock is started once for the process. */
 int windows_start(failure_t *failure);
-
-/* "WSAIoctl(SIO_RCVALL)", or "WSAIoctl" for a code without a name. */
-const char *windows_control_call(uint32_t code);
 
 /* C2: a handle that is no socket is told as WSAENOTSOCK by getsockopt, whatever the control code
  * would make of it. 0 or -1. */

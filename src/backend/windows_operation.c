@@ -93,7 +93,7 @@ operation_start(intptr_t descriptor, uint32_t code, const void *input, size_t in
                  &self->overlapped, NULL) != 0) {
         DWORD error = (DWORD)WSAGetLastError();
         if (error != WSA_IO_PENDING) {
-            windows_fail(failure, windows_control_call(code), error);
+            windows_fail_control(failure, code, error);
             discard(self);
             return NULL;
         }
@@ -127,7 +127,7 @@ operation_result(const operation_t *self, const void **output, size_t *size, fai
         if (error == WSAENOTSOCK) {
             error = WSA_OPERATION_ABORTED;
         }
-        return windows_fail(failure, windows_control_call(self->code), error);
+        return windows_fail_control(failure, self->code, error);
     }
     *output = self->output;
     *size = self->overlapped.InternalHigh < self->output_size ? self->overlapped.InternalHigh

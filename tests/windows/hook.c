@@ -6,9 +6,9 @@
  * does not have is stood in for, over real sockets:
  *
  *   raw sockets of IPPROTO_IP and IPPROTO_IPV6 are opened with a protocol that Wine has, and real
- *   datagrams of that protocol are received; SIO_RCVALL, SIO_RCVALL_MCAST, SIO_RCVALL_IGMPMCAST and
- *   SIO_LOOPBACK_FAST_PATH are checked by the rules in refusal(), then they succeed, or stay
- * pending.
+ *   datagrams of that protocol are received, while SIO_RCVALL is not off; SIO_RCVALL,
+ *   SIO_RCVALL_MCAST, SIO_RCVALL_IGMPMCAST and SIO_LOOPBACK_FAST_PATH are checked by the rules in
+ *   refusal(), then they succeed, or stay pending.
  *
  * The rules are our reading of Microsoft's reference pages, the contract's R1 to R3 and F1 to F4.
  * They are not Windows itself.
@@ -127,10 +127,11 @@ static struct {
     uint8_t bytes[ANSWER_LIMIT];
 } answer;
 
-/* The protocol that the module asked for where another one was opened. */
+/* The protocol that the module asked for where another one was opened, and its SIO_RCVALL. */
 static struct {
     SOCKET socket;
-    int protocol;
+    int family, protocol;
+    uint32_t mode;
 } raw_sockets[SOCKET_LIMIT];
 static uint32_t raw_socket_count;
 
@@ -232,11 +233,13 @@ needs_other_protocol(int family, int type, int protocol)
 }
 
 static void
-remember_raw_socket(SOCKET socket, int protocol)
+remember_raw_socket(SOCKET socket, int family, int protocol)
 {
     AcquireSRWLockExclusive(&lock);
     if (raw_socket_count < SOCKET_LIMIT) {
         raw_sockets[raw_socket_count].socket = socket;
+        raw_sockets[raw_socket_count].family = family;
+        raw_sockets[raw_socket_count].mode = RCVALL_OFF;
         raw_sockets[raw_socket_count++].protocol = protocol;
     }
     ReleaseSRWLockExclusive(&lock);
@@ -255,6 +258,59 @@ forget_raw_socket(SOCKET socket)
     ReleaseSRWLockExclusive(&lock);
 }
 
+/* The system delivers nothing while SIO_RCVALL is off: what Wine received then goes. */
+static void
+discard(SOCKET socket)
+{
+    static char wasted[1 << 16]; /* written by many, read by nobody */
+    WSAPOLLFD ready = {.fd = socket, .events = POLLRDNORM};
+    while (WSAPoll(&ready, 1, 0) == 1 && (ready.revents & POLLRDNORM) != 0) {
+        if (REAL(recv)(socket, wasted, sizeof wasted, 0) < 0 && WSAGetLastError() != WSAEMSGSIZE) {
+            break;
+        }
+    }
+}
+
+static void
+set_mode(SOCKET socket, uint32_t mode)
+{
+    bool begins = false;
+    AcquireSRWLockExclusive(&lock);
+    for (uint32_t i = 0; i < raw_socket_count; i++) {
+        if (raw_sockets[i].socket == socket && mode != RCVALL_SOCKETLEVELONLY) {
+            begins = raw_sockets[i].mode == RCVALL_OFF && mode != RCVALL_OFF;
+            raw_sockets[i].mode = mode;
+        }
+    }
+    ReleaseSRWLockExclusive(&lock);
+    if (begins) {
+        discard(socket);
+    }
+}
+
+/* Whether it is a raw socket whose SIO_RCVALL is off: then nothing is there. */
+static bool
+is_off(SOCKET socket)
+{
+    bool off = false;
+    AcquireSRWLockShared(&lock);
+    for (uint32_t i = 0; i < raw_socket_count; i++) {
+        off = off || (raw_sockets[i].socket == socket && raw_sockets[i].mode == RCVALL_OFF);
+    }
+    ReleaseSRWLockShared(&lock);
+    if (off) {
+        discard(socket);
+    }
+    return off;
+}
+
+static int
+nothing_there(void)
+{
+    WSASetLastError(WSAEWOULDBLOCK);
+    return SOCKET_ERROR;
+}
+
 static SOCKET WSAAPI
 hook_WSASocketW(int family, int type, int protocol, LPWSAPROTOCOL_INFOW info, GROUP group,
                 DWORD flags)
@@ -270,7 +326,7 @@ hook_WSASocketW(int family, int type, int protocol, LPWSAPROTOCOL_INFOW info, GR
         result =
             REAL(WSASocketW)(family, type, other ? raw_protocol : protocol, info, group, flags);
         if (other && result != INVALID_SOCKET) {
-            remember_raw_socket(result, protocol);
+            remember_raw_socket(result, family, protocol);
         }
     }
     end(&call, (int64_t)result, result == INVALID_SOCKET);
@@ -454,18 +510,26 @@ static int
 control(SOCKET socket, DWORD code, void *input, DWORD input_size, void *output, DWORD output_size,
         LPDWORD returned, LPWSAOVERLAPPED overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
-    int error = is_stood_in(code) ? refusal(socket, code, input, input_size, output_size) : 0;
+    int type, error = 0;
+    if (is_stood_in(code)) {
+        error = refusal(socket, code, input, input_size, output_size);
+    } else if (getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &(int){sizeof type}) != 0) {
+        error = WSAGetLastError(); /* for most codes Wine does not look whether it is a socket */
+    }
     if (error != 0) {
         WSASetLastError(error);
         return SOCKET_ERROR;
     }
-    if (code == pending_code) {
+    if (code != 0 && code == pending_code) {
         return stay_pending(socket, returned, overlapped, routine);
     }
     if (is_stood_in(code)) {
+        if (code == SIO_RCVALL) {
+            set_mode(socket, *(const uint32_t *)input);
+        }
         return succeed(socket, returned, overlapped, routine);
     }
-    if (code == answer.code && overlapped == NULL) {
+    if (code != 0 && code == answer.code && overlapped == NULL) {
         return give_answer(output, output_size, returned);
     }
     int result = REAL(WSAIoctl)(socket, code, input, input_size, output, output_size, returned,
@@ -488,7 +552,7 @@ hook_WSAIoctl(SOCKET socket, DWORD code, LPVOID input, DWORD input_size, LPVOID 
                    .socket = socket,
                    .notes = overlapped_notes(overlapped, routine),
                    .arguments = {code, output_size}};
-    if (is_stood_in(code) || code == pending_code || code == answer.code) {
+    if (is_stood_in(code) || (code != 0 && (code == pending_code || code == answer.code))) {
         call.notes |= NOTE_STOOD_IN;
     }
     CARRY_OUT(int, SOCKET_ERROR, input, input_size,
@@ -505,7 +569,9 @@ hook_WSARecv(SOCKET socket, LPWSABUF buffers, DWORD buffer_count, LPDWORD receiv
                    .notes = overlapped_notes(overlapped, routine),
                    .arguments = {buffer_count, buffers[0].len, *flags}};
     CARRY_OUT(int, SOCKET_ERROR, NULL, 0,
-              REAL(WSARecv)(socket, buffers, buffer_count, received, flags, overlapped, routine));
+              is_off(socket) ? nothing_there()
+                             : REAL(WSARecv)(socket, buffers, buffer_count, received, flags,
+                                             overlapped, routine));
 }
 
 static int WSAAPI
@@ -532,7 +598,8 @@ hook_WSARecvMsg(SOCKET socket, LPWSAMSG message, LPDWORD received, LPWSAOVERLAPP
                    .arguments = {message->dwBufferCount, message->lpBuffers[0].len,
                                  message->dwFlags, message->Control.len}};
     CARRY_OUT(int, SOCKET_ERROR, NULL, 0,
-              REAL(WSARecvMsg)(socket, message, received, overlapped, routine));
+              is_off(socket) ? nothing_there()
+                             : REAL(WSARecvMsg)(socket, message, received, overlapped, routine));
 }
 
 static int WSAAPI
@@ -732,6 +799,19 @@ hook_count(uint32_t function)
 {
     AcquireSRWLockShared(&lock);
     uint32_t count = counts[function];
+    ReleaseSRWLockShared(&lock);
+    return count;
+}
+
+/* How many raw sockets of a family have SIO_RCVALL set to a value. */
+EXPORT uint32_t
+hook_count_mode(int family, uint32_t mode)
+{
+    uint32_t count = 0;
+    AcquireSRWLockShared(&lock);
+    for (uint32_t i = 0; i < raw_socket_count; i++) {
+        count += raw_sockets[i].family == family && raw_sockets[i].mode == mode;
+    }
     ReleaseSRWLockShared(&lock);
     return count;
 }

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import socket
 from ctypes import wintypes
 from dataclasses import dataclass
 from enum import IntFlag
@@ -69,6 +70,7 @@ def _library() -> Any:
         ("patch", ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int),
         ("forget", None),
         ("count", ctypes.c_uint32, ctypes.c_uint32),
+        ("count_mode", ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32),
         ("calls", ctypes.c_uint64, ctypes.POINTER(_Call), ctypes.c_uint64),
         ("fail", ctypes.c_int, *[ctypes.c_uint32] * 4, ctypes.c_int32),
         ("pend", None, ctypes.c_uint32),
@@ -166,6 +168,11 @@ class Hook:
             elif call.function in CLOSE and call.error == 0:
                 handles.pop(call.socket, None)
         return handles
+
+    @property
+    def promiscuous(self) -> int:
+        """How many raw sockets of IPv4 are under SIO_RCVALL with RCVALL_ON."""
+        return int(_library().hook_count_mode(socket.AF_INET, socket.RCVALL_ON))
 
     def count(self, function: str) -> int:
         """How often a function was called."""
