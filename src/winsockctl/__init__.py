@@ -30,12 +30,14 @@ from winsockctl._interfaces import Interface, interfaces
 from winsockctl._operation import Operation, start_ioctl
 from winsockctl._reader import Reader, Statistics
 from winsockctl._replay import Replay
+from winsockctl._savefile import Savefile, SavefileInterface, open_savefile
 from winsockctl._structures import InterfaceInfo, TcpInfo, TcpState
 from winsockctl._winsockctl import (
     Batch,
     Datagram,
     Direction,
     RawSocket,
+    SavefileError,
     SavefileWriter,
     WinsockError,
     WinsockInterruptedError,
@@ -60,6 +62,9 @@ __all__ = [
     "RcvAll",
     "Reader",
     "Replay",
+    "Savefile",
+    "SavefileError",
+    "SavefileInterface",
     "SavefileWriter",
     "Statistics",
     "TcpInfo",
@@ -73,6 +78,7 @@ __all__ = [
     "interface_list",
     "interfaces",
     "ioctl",
+    "open_savefile",
     "routing_interface",
     "set_keepalive",
     "set_loopback_fast_path",
