@@ -1,6 +1,6 @@
 # Every command of the project. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev lint format build sanitize windows bench clean
+.PHONY: help demo test dev lint format build sanitize fuzz windows bench clean
 
 BIN := .venv/bin
 STRICT := WINSOCKCTL_STRICT=1
@@ -44,6 +44,19 @@ sanitize: .venv/dev ## run the tests on an AddressSanitizer and UndefinedBehavio
 	    PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
 	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	    .venv-sanitize/bin/pytest -o timeout=600
+
+FUZZ_SECONDS := 30
+FUZZ_FLAGS := -std=c11 -Isrc -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+
+fuzz: ## fuzz the C of core/ with clang's libFuzzer; FUZZ_SECONDS=30 for each target
+	python3 fuzz/seeds.py build/fuzz/seeds
+	for target in savefile filter ipv6_header; do \
+	    mkdir -p build/fuzz/corpus/$$target && \
+	    clang $(FUZZ_FLAGS) fuzz/fuzz_$$target.c src/core/*.c -o build/fuzz/$$target && \
+	    build/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	        -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$target \
+	        build/fuzz/seeds/$$target || exit 1; \
+	done
 
 windows: ## build for Windows, run the tests there under Wine; installs what it takes
 	python3 tools/windows/rig.py all

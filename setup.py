@@ -56,6 +56,7 @@ sources = [
             "raw_socket",
             "raw_socket_options",
             "replay_source",
+            "savefile_reader",
             "savefile_writer",
         )
     ),
@@ -68,8 +69,13 @@ sources = [
             "interface",
             "ip",
             "ipv6_header",
+            "link",
+            "pcap_read",
+            "pcapng_read",
             "rcvall",
             "savefile",
+            "savefile_fill",
+            "savefile_reader",
             "winsock_errors",
         )
     ),

@@ -66,6 +66,7 @@ module_exec(PyObject *module)
         add_type(module, &datagram_spec, &state->datagram_type, true) < 0 ||
         add_type(module, &operation_spec, &state->operation_type, true) < 0 ||
         add_type(module, &raw_socket_spec, &state->raw_socket_type, true) < 0 ||
+        add_type(module, &savefile_reader_spec, &state->savefile_reader_type, true) < 0 ||
         add_type(module, &savefile_writer_spec, &state->savefile_writer_type, true) < 0 ||
         errors_add(module, state) < 0 || enumerations_add(module, state) < 0) {
         return -1;
@@ -83,10 +84,12 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->datagram_type);
     Py_VISIT(state->operation_type);
     Py_VISIT(state->raw_socket_type);
+    Py_VISIT(state->savefile_reader_type);
     Py_VISIT(state->savefile_writer_type);
     Py_VISIT(state->winsock_error);
     Py_VISIT(state->winsock_permission_error);
     Py_VISIT(state->winsock_interrupted_error);
+    Py_VISIT(state->savefile_error);
     Py_VISIT(state->direction);
     Py_VISIT(state->directions);
     Py_VISIT(state->record_flag);
@@ -106,10 +109,12 @@ module_clear(PyObject *module)
     Py_CLEAR(state->datagram_type);
     Py_CLEAR(state->operation_type);
     Py_CLEAR(state->raw_socket_type);
+    Py_CLEAR(state->savefile_reader_type);
     Py_CLEAR(state->savefile_writer_type);
     Py_CLEAR(state->winsock_error);
     Py_CLEAR(state->winsock_permission_error);
     Py_CLEAR(state->winsock_interrupted_error);
+    Py_CLEAR(state->savefile_error);
     Py_CLEAR(state->direction);
     Py_CLEAR(state->directions);
     Py_CLEAR(state->record_flag);

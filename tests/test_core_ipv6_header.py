@@ -3,6 +3,7 @@
 Whole datagrams lose their header and get it back from what Windows tells besides.
 """
 
+import collections
 import ctypes
 import random
 import shutil
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import network
 import pytest
-from datagrams import icmp_echo, ipv6, tcp, udp
+from datagrams import ICMPV6, icmp_echo, ipv6, tcp, udp
+from network import PATIENCE, Port, marked, talk
+
+from winsockctl import Capture
 
 SOURCES = Path(__file__).parent.parent / "src"
 HEADER = 40
@@ -123,6 +127,79 @@ def test_r11_rebuilt_headers_equal_the_originals(rebuild: Rebuild) -> None:
         if rebuild(datagram) != (datagram[:HEADER], REBUILT | FLOW_LABEL)
     ]
     assert wrong == []
+
+
+def captured_ipv6(local: Port, neighbour: Port) -> list[bytes]:
+    """What the right host of a cable sends in three protocols, as it comes to the left one."""
+    first, last = marked("begin", 1)[0], marked("end", 1)[0]
+    rng = random.Random(4443)
+    payloads = [rng.randbytes(rng.choice((1, 2, 3, 100, 1400))) for _ in range(40)]
+    with Capture("eth0", family=socket.AF_INET6, buffer_size=4 * 2**20) as capture:
+        talk(neighbour, local, [first, *payloads], socket.AF_INET6)
+        exchange_over_tcp(neighbour, local, payloads)
+        neighbour.host.ip(f"addr add 2001:db8:77::7/64 dev {neighbour.name}")  # seen: its reports
+        with neighbour.host, socket.socket(socket.AF_INET6, socket.SOCK_RAW, ICMPV6) as pinger:
+            pinger.settimeout(PATIENCE)
+            for number in range(20):
+                echo = struct.pack("!BBHHH", 128, 0, 0, 4443, number) + payloads[number]
+                pinger.sendto(echo, (local.ipv6, 0))  # the kernel calculates the checksum
+                reply = b""
+                while reply[:1] + reply[4:8] != b"\x81" + echo[4:8]:
+                    reply = pinger.recv(65535)
+        talk(neighbour, local, [last], socket.AF_INET6)
+        datagrams = []
+        while not any(last in datagram for datagram in datagrams[-100:]):
+            batch = capture.read(PATIENCE)
+            assert batch, "the last datagram did not come"
+            datagrams += map(bytes, batch)
+    return datagrams
+
+
+def exchange_over_tcp(client: Port, server: Port, payloads: list[bytes]) -> None:
+    """Send the payloads over a connection and read each back."""
+    with server.host:
+        listener = socket.create_server((server.ipv6, 0), family=socket.AF_INET6)
+    with listener, client.host, socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as near:
+        near.settimeout(PATIENCE)
+        near.connect(listener.getsockname()[:2])
+        far, _ = listener.accept()
+        with far:
+            for payload in payloads:
+                near.sendall(payload)
+                got = b""
+                while len(got) < len(payload):
+                    got += far.recv(65535)
+                far.sendall(got)
+                while got:
+                    got = got[len(near.recv(65535)) :]
+
+
+@pytest.fixture
+def real_ipv6(pair: tuple[Port, Port]) -> list[bytes]:
+    return captured_ipv6(*pair)
+
+
+def test_r11_real_traffic_without_its_headers_gets_them_back(
+    real_ipv6: list[bytes], rebuild: Rebuild
+) -> None:
+    settled: collections.Counter[int] = collections.Counter()
+    for datagram in real_ipv6:
+        flow_label = first_word(datagram) & 0xFFFFF
+        header, flags = rebuild(datagram, flow_label=flow_label)
+        if datagram[6] in (socket.IPPROTO_UDP, socket.IPPROTO_TCP, ICMPV6):
+            # Whether the sender's adapter was left the checksum or not.
+            assert (header, flags) == (datagram[:HEADER], REBUILT)
+            settled[datagram[6]] += 1
+        else:  # an extension header: Windows strips it too, and no checksum tells of it
+            assert header[:6] + header[7:] == datagram[:6] + datagram[7:HEADER]
+            assert (header[6], flags) == (NO_NEXT_HEADER, REBUILT | NEXT_HEADER)
+        header, flags = rebuild(datagram, hop_limit=-1, traffic_class=-1)
+        assert flags & (HOP_LIMIT | TRAFFIC_CLASS | FLOW_LABEL)
+        assert header[8:] == datagram[8:HEADER]
+        assert header[4:6] == datagram[4:6]
+    assert settled[socket.IPPROTO_UDP] >= 42
+    assert settled[socket.IPPROTO_TCP] >= 80
+    assert settled[ICMPV6] >= 40
 
 
 def test_the_sum_of_the_pseudo_header_tells_as_much(rebuild: Rebuild) -> None:

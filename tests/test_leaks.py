@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import gc
+import gzip
+import io
 import os
 import pickle
 import socket
@@ -18,6 +20,7 @@ import memory
 import network
 import numpy
 import pytest
+import savefiles
 from datagrams import mixed
 from missing import WINE
 from traffic import MIB, Loopback
@@ -39,6 +42,9 @@ from winsockctl import (
     Reader,
     RecordFlag,
     Replay,
+    Savefile,
+    SavefileError,
+    SavefileInterface,
     SavefileWriter,
     Statistics,
     TcpInfo,
@@ -52,6 +58,7 @@ from winsockctl import (
     interface_list,
     interfaces,
     ioctl,
+    open_savefile,
     routing_interface,
     set_keepalive,
     set_loopback_fast_path,
@@ -90,6 +97,7 @@ WATCHED = [
     Batch,
     Datagram,
     RawSocket,
+    SavefileError,
     SavefileWriter,
     Direction,
     *Direction,
@@ -589,6 +597,96 @@ def control_of_a_replay():
                 set_rcvall(target, RcvAll.OFF)
         with contextlib.suppress(struct.error):
             set_rcvall(raw, -1)
+
+
+# Savefile
+
+FRAMES = [savefiles.ethernet(data) for data in DATAGRAMS] + [bytes(60)]
+PCAP = savefiles.pcap(map(savefiles.pcap_record, FRAMES), link_type=savefiles.ETHERNET)
+TEXTS = [(1, b"comment"), (2, b"eth0"), (3, b"description"), (11, b"\0udp")]
+PCAPNG = b"".join(
+    (
+        savefiles.section(more=TEXTS),
+        savefiles.interface(savefiles.ETHERNET, more=TEXTS) * 9,
+        *(savefiles.enhanced(frame, more=[(2, bytes(4))]) for frame in FRAMES),
+        savefiles.statistics(more=[(5, bytes(8))]),
+    )
+)
+
+
+class Pieces:
+    def __init__(self, data: bytes, size: int) -> None:
+        self.data = io.BytesIO(data)
+        self.size = size
+
+    def read(self, size: int) -> bytes:
+        return self.data.read(min(size, self.size))
+
+
+def read_savefile(data: bytes | Pieces, **options) -> None:
+    source = io.BytesIO(data) if isinstance(data, bytes) else data
+    with open_savefile(source, **options) as savefile:
+        for batch in savefile.batches():
+            (batch[0], batch.records.tobytes())
+        for name in ("format", "byte_order", "interfaces", "comment", "position", "statistics"):
+            getattr(savefile, name)
+        (savefile.fileno(), repr(savefile))
+
+
+@functools.partial(case, rounds=200)
+def savefiles_from_streams():
+    for data in (PCAP, PCAPNG):
+        read_savefile(data, filter="udp", snaplen=30)
+        read_savefile(data, batch_size=7)
+        read_savefile(Pieces(data, 900))
+        read_savefile(gzip.compress(data, 1))
+    SavefileInterface(None, None, None, 101, 0)
+
+
+@functools.partial(case, rounds=500)
+def savefiles_that_are_mapped():
+    mapped = Path("/proc/self/fd/" + str(PCAPNG_FILE))
+    with open_savefile(mapped, batch_size=11) as savefile:
+        kept = [next(iter(savefile)) for _ in range(3)]
+    with contextlib.suppress(WinsockError):
+        savefile.read()
+    open_savefile(mapped).read()
+    bytes(kept[0])
+
+
+PCAPNG_FILE = os.memfd_create("savefile")
+os.write(PCAPNG_FILE, PCAPNG)
+
+
+@functools.partial(case, rounds=200)
+def savefiles_that_are_wrong():
+    claims = struct.pack("<II", 6, 2**24)
+    for data in (b"", b"nothing", PCAP[:30], PCAPNG[:-1], PCAPNG + claims, PCAPNG + PCAP):
+        for source in (io.BytesIO(data), Pieces(data, 900), io.BytesIO(gzip.compress(data)[:-9])):
+            with contextlib.suppress(SavefileError):
+                list(open_savefile(source))
+    for wrong in (None, "/nowhere", io.StringIO("text"), Pieces(PCAP, None)):
+        with contextlib.suppress(TypeError, OSError):
+            open_savefile(wrong)
+    for options in ({"filter": "("}, {"batch_size": 0}, {"snaplen": -1}, {"filter": 7}):
+        with contextlib.suppress(ValueError, TypeError, FilterSyntaxError):
+            open_savefile(io.BytesIO(PCAP), **options)
+
+
+@functools.partial(case, rounds=50)
+def savefiles_in_cycles():
+    pieces = Pieces(PCAP, 900)
+    pieces.savefile = open_savefile(pieces)
+    pieces.view = next(iter(pieces.savefile))
+    del pieces
+    gc.collect()
+
+
+@case
+def savefile_readers_by_hand():
+    Savefile(io.BytesIO(PCAP)).close()
+    with contextlib.suppress(TypeError):
+        winsockctl._winsockctl.SavefileReader()
 
 
 # SavefileWriter

@@ -19,10 +19,12 @@ typedef struct {
     PyTypeObject *datagram_type;
     PyTypeObject *operation_type;
     PyTypeObject *raw_socket_type;
+    PyTypeObject *savefile_reader_type;
     PyTypeObject *savefile_writer_type;
     PyObject *winsock_error;
     PyObject *winsock_permission_error;
     PyObject *winsock_interrupted_error;
+    PyObject *savefile_error;
     PyObject *direction;            /* the IntEnum */
     PyObject *directions;           /* a tuple of its members by enum direction */
     PyObject *record_flag;          /* the IntFlag */
@@ -61,11 +63,13 @@ extern PyType_Spec column_spec;
 extern PyType_Spec datagram_spec;
 extern PyType_Spec operation_spec;
 extern PyType_Spec raw_socket_spec;
+extern PyType_Spec savefile_reader_spec;
 extern PyType_Spec savefile_writer_spec;
 
 /* errors.c */
 int errors_add(PyObject *module, module_state_t *state);
 PyObject *raise_failure(module_state_t *state, const failure_t *failure); /* always NULL */
+PyObject *raise_savefile_fault(module_state_t *state, const char *reason, uint64_t offset);
 
 /* enumerations.c */
 int enumerations_add(PyObject *module, module_state_t *state);

@@ -19,6 +19,15 @@ PyDoc_STRVAR(winsock_error_doc,
 PyDoc_STRVAR(permission_doc, "WSAEACCES (10013): the privilege to do so is missing. Contract R12.");
 PyDoc_STRVAR(interrupted_doc, "WSAEINTR (10004): another thread closed the socket. Contract R15.");
 
+PyDoc_STRVAR(savefile_error_doc,
+             "What was read is no sound savefile.\n"
+             "\n"
+             "Everything before the fault was delivered.\n"
+             "\n"
+             "Attributes:\n"
+             "    offset (int): where in the (uncompressed) file the fault is, in bytes.\n"
+             "    reason (str): what is wrong there.");
+
 static PyObject *
 add_exception(PyObject *module, const char *name, const char *doc, PyObject *bases,
               PyObject *attributes)
@@ -70,7 +79,17 @@ errors_add(PyObject *module, module_state_t *state)
     state->winsock_interrupted_error =
         add_subclass(module, "WinsockInterruptedError", interrupted_doc, state->winsock_error,
                      PyExc_InterruptedError);
-    return state->winsock_interrupted_error == NULL ? -1 : 0;
+    if (state->winsock_interrupted_error == NULL) {
+        return -1;
+    }
+    attributes = Py_BuildValue("{s:i,s:s}", "offset", 0, "reason", "");
+    if (attributes == NULL) {
+        return -1;
+    }
+    state->savefile_error =
+        add_exception(module, "SavefileError", savefile_error_doc, PyExc_ValueError, attributes);
+    Py_DECREF(attributes);
+    return state->savefile_error == NULL ? -1 : 0;
 }
 
 static int
@@ -86,15 +105,22 @@ set_text(PyObject *exception, const char *name, const char *value)
 }
 
 static int
-set_attributes(PyObject *exception, const failure_t *failure)
+set_number(PyObject *exception, const char *name, uint64_t value)
 {
-    PyObject *code = PyLong_FromLong(failure->code);
-    if (code == NULL) {
+    PyObject *number = PyLong_FromUnsignedLongLong(value);
+    if (number == NULL) {
         return -1;
     }
-    int result = PyObject_SetAttrString(exception, "code", code);
-    Py_DECREF(code);
-    if (result < 0 || set_text(exception, "symbol", winsock_error_symbol(failure->code)) < 0 ||
+    int result = PyObject_SetAttrString(exception, name, number);
+    Py_DECREF(number);
+    return result;
+}
+
+static int
+set_attributes(PyObject *exception, const failure_t *failure)
+{
+    if (set_number(exception, "code", (uint64_t)failure->code) < 0 ||
+        set_text(exception, "symbol", winsock_error_symbol(failure->code)) < 0 ||
         set_text(exception, "call", failure->call) < 0 ||
         set_text(exception, "hint", failure->hint) < 0) {
         return -1;
@@ -131,6 +157,20 @@ raise_failure(module_state_t *state, const failure_t *failure)
     PyObject *exception = PyObject_CallFunction(type, "iN", number, message);
     if (exception != NULL && set_attributes(exception, failure) == 0) {
         PyErr_SetObject(type, exception);
+    }
+    Py_XDECREF(exception);
+    return NULL;
+}
+
+PyObject *
+raise_savefile_fault(module_state_t *state, const char *reason, uint64_t offset)
+{
+    PyObject *exception = PyObject_CallFunction(
+        state->savefile_error, "N",
+        PyUnicode_FromFormat("%s (byte %llu)", reason, (unsigned long long)offset));
+    if (exception != NULL && set_number(exception, "offset", offset) == 0 &&
+        set_text(exception, "reason", reason) == 0) {
+        PyErr_SetObject(state->savefile_error, exception);
     }
     Py_XDECREF(exception);
     return NULL;

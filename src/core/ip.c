@@ -1,14 +1,10 @@
 #include "core/ip.h"
 
+#include "core/bytes.h"
+
 #define IPV4_HEADER 20
 #define IPV6_HEADER 40
 #define IPV6_HOP_BY_HOP 0
-
-static uint32_t
-big_endian_16(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] << 8 | bytes[1];
-}
 
 uint8_t
 ip_version(const uint8_t *bytes, uint64_t length)

@@ -3,17 +3,12 @@
 #include <string.h>
 
 #include "core/block.h"
+#include "core/bytes.h"
 
 #define TCP 6
 #define UDP 17
 #define ICMPV6 58
 #define FLOW_LABEL_MASK 0xFFFFF
-
-static uint32_t
-big_endian_16(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] << 8 | bytes[1];
-}
 
 static void
 put_big_endian_16(uint8_t *bytes, uint32_t value)

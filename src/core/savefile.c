@@ -2,8 +2,9 @@
 
 #include <string.h>
 
+#include "core/link_type.h"
+
 #define PCAP_MAGIC_NANOSECONDS 0xA1B23C4Du
-#define LINKTYPE_RAW 101
 #define NANOSECONDS 1000000000
 
 void
@@ -15,7 +16,7 @@ savefile_header(uint8_t out[SAVEFILE_HEADER_SIZE], uint32_t snaplen)
         uint32_t reserved[2];
         uint32_t snaplen;
         uint32_t link_type;
-    } header = {PCAP_MAGIC_NANOSECONDS, 2, 4, {0, 0}, snaplen, LINKTYPE_RAW};
+    } header = {PCAP_MAGIC_NANOSECONDS, 2, 4, {0, 0}, snaplen, LINK_TYPE_RAW};
     _Static_assert(sizeof header == SAVEFILE_HEADER_SIZE, "the header has no padding");
     memcpy(out, &header, sizeof header);
 }

@@ -30,6 +30,7 @@ from winsockctl._interfaces import Interface, interfaces
 from winsockctl._operation import Operation, start_ioctl
 from winsockctl._reader import Reader, Statistics
 from winsockctl._replay import Replay
+from winsockctl._savefile import Savefile, SavefileInterface, open_savefile
 from winsockctl._structures import InterfaceInfo, TcpInfo, TcpState
 from winsockctl._winsockctl import (
     Batch,
@@ -37,6 +38,7 @@ from winsockctl._winsockctl import (
     Direction,
     RawSocket,
     RecordFlag,
+    SavefileError,
     SavefileWriter,
     WinsockError,
     WinsockInterruptedError,
@@ -62,6 +64,9 @@ __all__ = [
     "Reader",
     "RecordFlag",
     "Replay",
+    "Savefile",
+    "SavefileError",
+    "SavefileInterface",
     "SavefileWriter",
     "Statistics",
     "TcpInfo",
@@ -75,6 +80,7 @@ __all__ = [
     "interface_list",
     "interfaces",
     "ioctl",
+    "open_savefile",
     "routing_interface",
     "set_keepalive",
     "set_loopback_fast_path",

@@ -46,6 +46,8 @@ class Capture(Reader):
             WSAENETDOWN for one that is down.
     """
 
+    _socket: RawSocket
+
     def __init__(
         self,
         interface: str | int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from winsockctl._winsockctl import WinsockError
 
@@ -11,7 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from winsockctl._winsockctl import Batch, Datagram, RawSocket
+    from winsockctl._winsockctl import Batch, Datagram
+
+
+class Source(Protocol):
+    """What a reader reads from: a ``RawSocket`` or the reader of a savefile."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def buffer_size(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    def receive(self, timeout: float | None = None) -> Batch: ...
+    def statistics(self) -> tuple[int, int | None, int, int]: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +45,8 @@ class Statistics:
     """Bytes handed to the program."""
     buffer_size: int
     """Bytes that the system really gave for datagrams not yet read; it does not change."""
+    passed_over: int | None = None
+    """Packets of a savefile that are neither IPv4 nor IPv6 (contract R8)."""
 
 
 class Reader:
@@ -41,7 +60,7 @@ class Reader:
         socket: a ``RawSocket`` that is bound and turned on. The reader owns it and closes it.
     """
 
-    def __init__(self, socket: RawSocket) -> None:
+    def __init__(self, socket: Source) -> None:
         self._socket = socket
 
     def read(self, timeout: float | None = None) -> Batch:

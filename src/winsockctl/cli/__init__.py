@@ -1,4 +1,4 @@
-"""The command ``winsockctl``: what can be captured, a capture, a demo, a check of the machine."""
+"""The command ``winsockctl``: captures, savefiles, a demo, a check of the machine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
         # argparse has answered -h or --version; what is wrong with the arguments is a UsageError.
         return 0
     # argparse takes no words of the filter behind an option: they are left over.
-    if rest and (arguments.command != "capture" or any(word.startswith("-") for word in rest)):
+    if rest and (not hasattr(arguments, "filter") or any(word.startswith("-") for word in rest)):
         raise UsageError(
             f"unrecognized arguments: {' '.join(rest)}; see 'winsockctl {arguments.command} -h'"
         )

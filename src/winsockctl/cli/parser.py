@@ -33,13 +33,15 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Capture the IPv4 and IPv6 datagrams that pass a network interface,\n"
-        "without a driver.",
+        "without a driver, and read savefiles.",
         epilog="""\
 examples:
   winsockctl demo                           see it work, nothing to prepare
   winsockctl interfaces                     what can be captured
   winsockctl capture eth0                   one line a datagram until Ctrl-C
   winsockctl capture eth0 -w out.pcap       record to a file for tshark or Wireshark
+  winsockctl read out.pcap udp port 53      what a savefile has, filtered
+  winsockctl info out.pcap                  how much of what a savefile has
   winsockctl doctor                         what works on this machine, and why not
 
 'winsockctl COMMAND -h' explains a command and its options.
@@ -95,6 +97,41 @@ Needs the privilege to capture (Linux: root or CAP_NET_RAW); 'winsockctl doctor'
 tells whether you have it. 'winsockctl interfaces' lists the interfaces.""",
         )
     )
+    _add_read(
+        command(
+            "read",
+            "show, convert or cut the datagrams of a savefile",
+            """\
+Show the IPv4 and IPv6 datagrams of a pcap or pcapng file, one line each as 'winsockctl
+capture' does, or write those that are wanted to another file.
+
+The link layer is cut off: Ethernet with VLAN tags, RAW, IPV4, IPV6, NULL, LOOP, PPP,
+LINUX_SLL and LINUX_SLL2 are read. The file may be compressed with gzip or zstd. Of a
+damaged file everything before the damage is shown or written, then the command fails.
+A closing line on standard error counts what was read, passed over and truncated.""",
+            """\
+examples:
+  winsockctl read trace.pcapng                  every datagram
+  winsockctl read trace.pcap.gz udp port 53     only DNS over UDP
+  winsockctl read trace.pcapng -c 3 -x          the first three, with a hex dump
+  winsockctl read trace.pcapng tcp -w tcp.pcap  only TCP, to another file
+  dumpcap -w - | winsockctl read -              what another program captures
+
+Needs no privilege.""",
+        )
+    )
+    info = command(
+        "info",
+        "tell what a savefile has in it",
+        """\
+Tell of a pcap or pcapng file: format, link types, interfaces, how many packets and
+bytes, when, of which protocols, and between whom most of them went.""",
+        """\
+examples:
+  winsockctl info trace.pcapng
+  winsockctl info - < trace.pcap.gz""",
+    )
+    _add_file(info)
     demo = command(
         "demo",
         "see it work: make traffic on loopback and capture it",
@@ -136,12 +173,7 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         metavar="INTERFACE",
         help="its name, its index, or one of its addresses (then only that address's family)",
     )
-    parser.add_argument(
-        "filter",
-        metavar="FILTER",
-        nargs="*",
-        help="which datagrams, in the language of pcap-filter(7): udp and port 53",
-    )
+    _add_filter(parser)
     family = parser.add_mutually_exclusive_group()
     family.add_argument("-4", dest="ipv4", action="store_true", help="only IPv4")
     family.add_argument("-6", dest="ipv6", action="store_true", help="only IPv6")
@@ -165,23 +197,8 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         help="ask the adapter for datagrams of other stations too (default: what it receives "
         "and sends anyway)",
     )
-    parser.add_argument(
-        "--snaplen",
-        metavar="BYTES",
-        type=_number(int, 1),
-        help="keep the first BYTES of each datagram (default: all)",
-    )
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument(
-        "-x", "--hex", action="store_true", help="after each line the bytes, as a hex dump"
-    )
-    output.add_argument(
-        "-w",
-        "--write",
-        metavar="FILE",
-        help="write a pcap file (nanosecond time stamps, LINKTYPE_RAW) instead of lines; "
-        "- is standard output",
-    )
+    _add_snaplen(parser)
+    _add_output(parser)
     parser.add_argument(
         "--buffer-size",
         metavar="MIB",
@@ -196,6 +213,56 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         help="seconds until datagrams are handed over although their block is not full, "
         "0.001 to 60 (default: %(default)s); more costs less",
+    )
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the savefile; - is standard input")
+
+
+def _add_read(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    _add_filter(parser)
+    parser.add_argument(
+        "-c",
+        "--count",
+        metavar="N",
+        type=_number(int, 1),
+        help="end after N datagrams",
+    )
+    _add_snaplen(parser)
+    _add_output(parser)
+
+
+def _add_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "filter",
+        metavar="FILTER",
+        nargs="*",
+        help="which datagrams, in the language of pcap-filter(7): udp and port 53",
+    )
+
+
+def _add_snaplen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--snaplen",
+        metavar="BYTES",
+        type=_number(int, 1),
+        help="keep the first BYTES of each datagram (default: all)",
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        "-x", "--hex", action="store_true", help="after each line the bytes, as a hex dump"
+    )
+    output.add_argument(
+        "-w",
+        "--write",
+        metavar="FILE",
+        help="write a pcap file (nanosecond time stamps, LINKTYPE_RAW) instead of lines; "
+        "- is standard output",
     )
 
 
