@@ -54,6 +54,7 @@ sources = [
             "options",
             "raw_socket",
             "raw_socket_options",
+            "recycled_view",
             "replay_source",
             "savefile_writer",
         )
