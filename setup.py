@@ -55,6 +55,7 @@ sources = [
             "options",
             "raw_socket",
             "raw_socket_options",
+            "recycled_view",
             "replay_source",
             "savefile_reader",
             "savefile_writer",

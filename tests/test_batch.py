@@ -2,12 +2,9 @@
 
 import gc
 import itertools
-import random
 import socket
 import struct
 import sys
-import threading
-import weakref
 
 import numpy
 import pytest
@@ -263,115 +260,6 @@ def test_a_finalizer_that_uses_the_batch_does_not_disturb_a_view_in_the_making()
                 assert bytes(batch[i]) == datagram
     finally:
         gc.set_threshold(*threshold)
-
-
-# A loop over a batch may hand out the same view object again once nobody else has it. Whatever a
-# program does with the view it got must never be changed by the next step of the loop.
-
-
-def test_a_kept_view_is_never_changed_by_the_loop():
-    expected = mixed(400)
-    batch = batch_of(expected)
-    choose = random.Random(3)
-    kept = []
-    for i, view in enumerate(batch):
-        if choose.random() < 0.3:
-            kept.append((i, view))
-        if choose.random() < 0.3 and kept:
-            kept.pop(choose.randrange(len(kept)))
-    assert len({id(view) for _, view in kept}) == len(kept)
-    assert all(bytes(view) == expected[i] for i, view in kept)
-
-
-def test_a_slice_or_cast_taken_from_the_loop_stays_what_it_was():
-    expected = mixed(300)
-    derived = []
-    for view in batch_of(expected):
-        derived.append((view[4:20], view.cast("c"), view.toreadonly(), iter(view)))
-    for datagram, (part, cast, same, iterator) in zip(expected, derived, strict=True):
-        assert part == datagram[4:20]
-        assert cast.tobytes() == datagram
-        assert same == datagram
-        assert bytes(iterator) == datagram
-
-
-def test_numpy_arrays_taken_from_the_loop_stay_what_they_were():
-    expected = mixed(300)
-    arrays = [numpy.frombuffer(view, numpy.uint8) for view in batch_of(expected)]
-    gc.collect()
-    assert [array.tobytes() for array in arrays] == expected
-
-
-def test_each_view_of_the_loop_has_its_own_hash():
-    expected = mixed(300)
-    for view, datagram in zip(batch_of(expected), expected, strict=True):
-        assert hash(view) == hash(datagram)
-
-
-def test_a_view_that_was_released_in_the_loop_does_not_end_it():
-    expected = mixed(100)
-    seen = []
-    for view in batch_of(expected):
-        with view:
-            seen.append(bytes(view))
-    assert seen == expected
-    with pytest.raises(ValueError, match="released"):
-        bytes(view)
-
-
-def test_a_weak_reference_to_a_view_never_sees_another_datagram():
-    expected = mixed(100)
-    references = []
-    for i, view in enumerate(batch_of(expected)):
-        references.append((weakref.ref(view), i))
-        for reference, index in references:
-            alive = reference()
-            assert alive is None or bytes(alive) == expected[index]
-    del view, alive
-    gc.collect()
-    assert all(reference() is None for reference, _ in references)
-
-
-def test_a_view_handed_to_another_thread_stays_what_it_was():
-    expected = mixed(500)
-    results = [None] * 500
-    turns = threading.Semaphore(8)
-
-    def work(index, view):
-        with turns:
-            results[index] = bytes(view)
-
-    threads = []
-    for i, view in enumerate(batch_of(expected)):
-        if i % 10 == 0:
-            threads.append(threading.Thread(target=work, args=(i, view)))
-            threads[-1].start()
-    del view
-    for thread in threads:
-        thread.join()
-    assert results[::10] == expected[::10]
-
-
-def test_one_iterator_shared_by_threads_gives_each_datagram_once():
-    expected = [of_length(40, index=i) for i in range(5000)]
-    iterator = iter(batch_of(expected))
-    seen = []
-
-    def work():
-        mine = []
-        while True:
-            try:
-                mine.append(bytes(next(iterator)))
-            except StopIteration:
-                break
-        seen.extend(mine)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(seen) == sorted(expected)
 
 
 def test_truncated_datagrams_are_cut_and_flagged():

@@ -6,6 +6,7 @@ typedef struct {
     Batch *batch; /* NULL behind the last datagram */
     Py_ssize_t next;
     bool datagrams;
+    PyObject *views[2]; /* they take turns: the variable of a loop still holds the last one */
 } BatchIterator;
 
 PyObject *
@@ -16,17 +17,40 @@ batch_iterator_new(module_state_t *state, Batch *batch, bool datagrams)
         self->batch = (Batch *)Py_NewRef(batch);
         self->next = 0;
         self->datagrams = datagrams;
+        self->views[0] = self->views[1] = NULL;
     }
     return (PyObject *)self;
+}
+
+static void
+clear(BatchIterator *self)
+{
+    Py_CLEAR(self->views[0]);
+    Py_CLEAR(self->views[1]);
+    Py_CLEAR(self->batch);
 }
 
 static void
 batch_iterator_dealloc(BatchIterator *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(self->batch);
+    clear(self);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+/* Making a view may run the garbage collector, and dropping the last one a weak reference's
+ * callback: both may use up and drop this very iterator. */
+static PyObject *
+next_new_view(BatchIterator *self, Py_ssize_t index)
+{
+    Py_INCREF(self);
+    PyObject *view = batch_view(self->batch, index);
+    if (view != NULL && self->batch != NULL) {
+        Py_XSETREF(self->views[index & 1], Py_NewRef(view));
+    }
+    Py_DECREF(self);
+    return view;
 }
 
 static PyObject *
@@ -36,12 +60,18 @@ batch_iterator_next(BatchIterator *self)
         return NULL;
     }
     if (self->next >= batch_length(self->batch)) {
-        Py_CLEAR(self->batch);
+        clear(self);
         return NULL;
     }
     Py_ssize_t index = self->next++;
-    return self->datagrams ? datagram_new(state_of((PyObject *)self), self->batch, index)
-                           : batch_view(self->batch, index);
+    if (self->datagrams) {
+        return datagram_new(state_of((PyObject *)self), self->batch, index);
+    }
+    PyObject *view = self->views[index & 1];
+    if (view != NULL && recycled_view_move(view, index)) {
+        return Py_NewRef(view);
+    }
+    return next_new_view(self, index);
 }
 
 static PyObject *

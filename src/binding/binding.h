@@ -113,6 +113,11 @@ datagram_record(const Datagram *self)
     return &self->batch->block->records[self->index];
 }
 
+/* recycled_view.c: makes a view of one datagram the view of another of the same batch. False, and
+ * nothing done, if anybody but the caller may see the difference, or where CPython's memoryview is
+ * not one that is known. */
+bool recycled_view_move(PyObject *view, Py_ssize_t index);
+
 /* replay_source.c: what RawSocket.replay was given. Blocks that open() did not take are freed. */
 int replay_source_fill(replay_source_t *source, module_state_t *state, PyObject *datagrams,
                        PyObject *faults, uint32_t snaplen, PyObject *batch_size);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, Self
 
 from winsockctl._winsockctl import WinsockError
@@ -97,16 +98,15 @@ class Reader:
             if not batch:
                 return
             yield batch
+            del batch  # not held while the next one is waited for
 
     def datagrams(self, timeout: float | None = None) -> Iterator[Datagram]:
         """Iterate over ``Datagram`` records; ends as ``batches`` does."""
-        for batch in self.batches(timeout):
-            yield from batch.datagrams()
+        return chain.from_iterable(batch.datagrams() for batch in self.batches(timeout))
 
     def __iter__(self) -> Iterator[memoryview]:
         """Iterate over the bytes of each datagram, IP header first; ends as ``batches`` does."""
-        for batch in self.batches():
-            yield from batch
+        return chain.from_iterable(self.batches())
 
     @property
     def statistics(self) -> Statistics:
