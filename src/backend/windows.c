@@ -318,8 +318,7 @@ platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t i
 {
     DWORD count = 0;
     *returned = 0;
-    if (windows_start(failure) < 0 ||
-        windows_check_socket((SOCKET)descriptor, code, failure) < 0 ||
+    if (windows_start(failure) < 0 || windows_check_socket((SOCKET)descriptor, code, failure) < 0 ||
         windows_check_control((SOCKET)descriptor, code, failure) < 0) {
         return -1;
     }

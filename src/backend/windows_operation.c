@@ -69,8 +69,7 @@ operation_t *
 operation_start(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                 size_t output_size, failure_t *failure)
 {
-    if (windows_start(failure) < 0 ||
-        windows_check_socket((SOCKET)descriptor, code, failure) < 0 ||
+    if (windows_start(failure) < 0 || windows_check_socket((SOCKET)descriptor, code, failure) < 0 ||
         windows_check_control((SOCKET)descriptor, code, failure) < 0) {
         return NULL;
     }

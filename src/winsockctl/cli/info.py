@@ -72,7 +72,7 @@ class _Counts:
         start, size, place = (12, 4, 9) if version == 4 else (8, 16, 6)
         protocol = data[place] if len(data) > place else None
         if version == 6 and protocol in _EXTENSION_HEADERS:
-            protocol = summarize(bytes(data), length).protocol
+            protocol = summarize(datagram).protocol
         self._protocols[version, protocol] += 1
         self._protocol_bytes[version, protocol] += length
         if len(data) >= start + 2 * size:
