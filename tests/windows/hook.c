@@ -27,6 +27,10 @@
 #define SIO_LOOPBACK_FAST_PATH _WSAIOW(IOC_VENDOR, 16)
 #endif
 
+#ifndef STATUS_CANCELLED
+#define STATUS_CANCELLED 0xC0000120 /* ntstatus.h, which does not go with windows.h */
+#endif
+
 /* No library has it: it comes from SIO_GET_EXTENSION_FUNCTION_POINTER. */
 int WSAAPI WSARecvMsg(SOCKET socket, LPWSAMSG message, LPDWORD received, LPWSAOVERLAPPED overlapped,
                       LPWSAOVERLAPPED_COMPLETION_ROUTINE routine);
@@ -111,6 +115,8 @@ typedef struct {
 #define RULE_LIMIT 16
 #define SOCKET_LIMIT 256
 #define ANSWER_LIMIT 512
+#define HELD_LIMIT 64
+#define LATE_BYTE 0xEE /* what the system still writes into an output before it lets go */
 
 static SRWLOCK lock = SRWLOCK_INIT;
 static call_t calls[CALL_LIMIT]; /* a ring */
@@ -126,6 +132,18 @@ static struct {
     uint32_t code, size;
     uint8_t bytes[ANSWER_LIMIT];
 } answer;
+
+/* Overlapped calls of one code, held until they are completed here. */
+static uint32_t held_code, cancel_delay_ms;
+static struct held {
+    SOCKET socket;
+    OVERLAPPED *overlapped;
+    void *output;
+    DWORD output_size;
+    bool ending; /* cancelled, and not over yet */
+} held[HELD_LIMIT];
+static uint32_t held_count;
+static uint32_t lost_count; /* ended when the event was closed already */
 
 /* The protocol that the module asked for where another one was opened, and its SIO_RCVALL. */
 static struct {
@@ -340,6 +358,8 @@ hook_bind(SOCKET socket, const struct sockaddr *address, int size)
     CARRY_OUT(int, SOCKET_ERROR, address, (size_t)size, REAL(bind)(socket, address, size));
 }
 
+static bool cancel_held(SOCKET socket, const OVERLAPPED *overlapped);
+
 static int WSAAPI
 hook_closesocket(SOCKET socket)
 {
@@ -347,6 +367,7 @@ hook_closesocket(SOCKET socket)
     int result = SOCKET_ERROR;
     if (begin(&call, NULL, 0)) {
         forget_raw_socket(socket);
+        cancel_held(socket, NULL);
         result = REAL(closesocket)(socket);
     }
     end(&call, result, result == SOCKET_ERROR);
@@ -492,6 +513,79 @@ stay_pending(SOCKET socket, LPDWORD returned, LPWSAOVERLAPPED overlapped,
                           routine);
 }
 
+/* What the system does last: it writes the output and the status, then it sets the event. */
+static bool
+end_held(const OVERLAPPED *overlapped, const void *output, DWORD size, DWORD status)
+{
+    struct held one = {0};
+    AcquireSRWLockExclusive(&lock);
+    for (uint32_t i = 0; i < held_count; i++) {
+        if (held[i].overlapped == overlapped) {
+            one = held[i];
+            held[i] = held[--held_count];
+            break;
+        }
+    }
+    ReleaseSRWLockExclusive(&lock);
+    if (one.overlapped == NULL) {
+        return false;
+    }
+    DWORD flags;
+    HANDLE event = (HANDLE)((uintptr_t)one.overlapped->hEvent & ~(uintptr_t)1);
+    if (!GetHandleInformation(event, &flags)) { /* the memory went before the system let go */
+        AcquireSRWLockExclusive(&lock);
+        lost_count++;
+        ReleaseSRWLockExclusive(&lock);
+        return false;
+    }
+    if (one.output_size > 0) {
+        memset(one.output, LATE_BYTE, one.output_size);
+        memcpy(one.output, output, min(size, one.output_size));
+    }
+    one.overlapped->InternalHigh = size;
+    one.overlapped->Internal = status;
+    return SetEvent(event);
+}
+
+static DWORD WINAPI
+end_cancelled(void *overlapped)
+{
+    Sleep(cancel_delay_ms);
+    end_held(overlapped, "", 0, (DWORD)STATUS_CANCELLED);
+    return 0;
+}
+
+/* Of one socket, or one operation of it; whether there is any. */
+static bool
+cancel_held(SOCKET socket, const OVERLAPPED *overlapped)
+{
+    bool found = false;
+    AcquireSRWLockExclusive(&lock);
+    for (uint32_t i = 0; i < held_count; i++) {
+        if (held[i].socket == socket && !held[i].ending &&
+            (overlapped == NULL || held[i].overlapped == overlapped)) {
+            found = held[i].ending = true;
+            CloseHandle(CreateThread(NULL, 0, end_cancelled, held[i].overlapped, 0, NULL));
+        }
+    }
+    ReleaseSRWLockExclusive(&lock);
+    return found;
+}
+
+static int
+hold(SOCKET socket, void *output, DWORD output_size, LPWSAOVERLAPPED overlapped)
+{
+    AcquireSRWLockExclusive(&lock);
+    bool room = held_count < HELD_LIMIT;
+    if (room) {
+        overlapped->Internal = STATUS_PENDING;
+        held[held_count++] = (struct held){socket, overlapped, output, output_size, false};
+    }
+    ReleaseSRWLockExclusive(&lock);
+    WSASetLastError(room ? WSA_IO_PENDING : WSAENOBUFS);
+    return SOCKET_ERROR;
+}
+
 static int
 give_answer(void *output, DWORD output_size, LPDWORD returned)
 {
@@ -519,6 +613,9 @@ control(SOCKET socket, DWORD code, void *input, DWORD input_size, void *output, 
     if (error != 0) {
         WSASetLastError(error);
         return SOCKET_ERROR;
+    }
+    if (code != 0 && code == held_code && overlapped != NULL) {
+        return hold(socket, output, output_size, overlapped);
     }
     if (code != 0 && code == pending_code) {
         return stay_pending(socket, returned, overlapped, routine);
@@ -552,7 +649,8 @@ hook_WSAIoctl(SOCKET socket, DWORD code, LPVOID input, DWORD input_size, LPVOID 
                    .socket = socket,
                    .notes = overlapped_notes(overlapped, routine),
                    .arguments = {code, output_size}};
-    if (is_stood_in(code) || (code != 0 && (code == pending_code || code == answer.code))) {
+    if (is_stood_in(code) ||
+        (code != 0 && (code == pending_code || code == answer.code || code == held_code))) {
         call.notes |= NOTE_STOOD_IN;
     }
     CARRY_OUT(int, SOCKET_ERROR, input, input_size,
@@ -715,7 +813,8 @@ hook_CancelIoEx(HANDLE handle, LPOVERLAPPED overlapped)
 {
     call_t call = {
         .function = F_CancelIoEx, .socket = (uint64_t)handle, .arguments = {overlapped != NULL}};
-    CARRY_OUT(BOOL, FALSE, NULL, 0, REAL(CancelIoEx)(handle, overlapped));
+    CARRY_OUT(BOOL, FALSE, NULL, 0,
+              cancel_held((SOCKET)handle, overlapped) || REAL(CancelIoEx)(handle, overlapped));
 }
 
 static ULONG WINAPI
@@ -855,6 +954,41 @@ hook_pend(uint32_t code)
     }
 }
 
+/* Holds overlapped calls of one control code, 0 for none, until they are completed or cancelled;
+ * then they end after a delay. */
+EXPORT void
+hook_hold(uint32_t code, uint32_t delay_ms)
+{
+    AcquireSRWLockExclusive(&lock);
+    held_code = code;
+    cancel_delay_ms = delay_ms;
+    lost_count = 0;
+    ReleaseSRWLockExclusive(&lock);
+}
+
+/* Ends the held call that began first; 0 if there is none or if its memory is gone. */
+EXPORT int
+hook_complete(const void *output, uint32_t size, uint32_t status)
+{
+    AcquireSRWLockShared(&lock);
+    const OVERLAPPED *first = held_count > 0 ? held[0].overlapped : NULL;
+    ReleaseSRWLockShared(&lock);
+    return first != NULL && end_held(first, output, size, status);
+}
+
+/* How many calls are held, and how many ended after their memory went. */
+EXPORT uint32_t
+hook_held(void)
+{
+    return held_count;
+}
+
+EXPORT uint32_t
+hook_lost(void)
+{
+    return lost_count;
+}
+
 /* Gives the output of one control code, where the call is not overlapped. 0 if it is too long. */
 EXPORT int
 hook_answer(uint32_t code, const void *bytes, uint32_t size)
@@ -882,6 +1016,10 @@ EXPORT void
 hook_reset(void)
 {
     hook_pend(0);
+    hook_hold(0, 0);
+    while (held_count > 0) {
+        hook_complete("", 0, (DWORD)STATUS_CANCELLED);
+    }
     AcquireSRWLockExclusive(&lock);
     rule_count = 0;
     answer.code = 0;

@@ -74,6 +74,10 @@ def _library() -> Any:
         ("calls", ctypes.c_uint64, ctypes.POINTER(_Call), ctypes.c_uint64),
         ("fail", ctypes.c_int, *[ctypes.c_uint32] * 4, ctypes.c_int32),
         ("pend", None, ctypes.c_uint32),
+        ("hold", None, ctypes.c_uint32, ctypes.c_uint32),
+        ("complete", ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint32),
+        ("held", ctypes.c_uint32),
+        ("lost", ctypes.c_uint32),
         ("answer", ctypes.c_int, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32),
         ("set_raw_protocol", None, ctypes.c_int),
         ("reset", None),
@@ -205,6 +209,28 @@ class Hook:
     def release(self) -> None:
         """Let no control code stay pending, and calls that wait go on."""
         _library().hook_pend(0)
+
+    def hold(self, code: int, *, delay: float = 0) -> None:
+        """Let overlapped calls of a control code stay pending until complete() ends them.
+
+        One that is cancelled, or whose socket is closed by a patched module, ends ``delay`` seconds
+        later. Until an operation ends the system may write into its output: it does so here.
+        """
+        _library().hook_hold(code, round(delay * 1000))
+
+    def complete(self, output: bytes = b"", status: int = 0) -> bool:
+        """End the first of them with a status of Windows (NTSTATUS); whether it was still there."""
+        return bool(_library().hook_complete(output, len(output), status))
+
+    @property
+    def held(self) -> int:
+        """How many of them are pending."""
+        return int(_library().hook_held())
+
+    @property
+    def lost(self) -> int:
+        """How many of them ended after the module had given their memory away."""
+        return int(_library().hook_lost())
 
     def answer(self, code: int, output: bytes) -> None:
         """Give the output of one control code where it is not overlapped."""
