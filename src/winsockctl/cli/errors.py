@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sys
 from typing import TYPE_CHECKING
 
 from winsockctl import FilterSyntaxError, WinsockError
@@ -50,5 +51,9 @@ def naming(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if sys.platform == "win32" and name == "standard output" and error.errno == errno.EINVAL:
+            # What Windows' C library makes of a pipe that nobody reads any more.
+            # https://github.com/python/cpython/issues/79935
+            raise BrokenPipeError(errno.EPIPE, error.strerror, name) from error
         error.filename = name
         raise
