@@ -1,5 +1,6 @@
 """Nothing leaks: every public name is used again and again, on good paths and on bad ones."""
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -11,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable
@@ -645,17 +647,24 @@ def savefiles_from_streams():
 
 @functools.partial(case, rounds=500)
 def savefiles_that_are_mapped():
-    mapped = Path("/proc/self/fd/" + str(PCAPNG_FILE))
-    with open_savefile(mapped, batch_size=11) as savefile:
+    with open_savefile(PCAPNG_FILE, batch_size=11) as savefile:
         kept = [next(iter(savefile)) for _ in range(3)]
     with contextlib.suppress(WinsockError):
         savefile.read()
-    open_savefile(mapped).read()
+    open_savefile(PCAPNG_FILE).read()
     bytes(kept[0])
 
 
-PCAPNG_FILE = os.memfd_create("savefile")
-os.write(PCAPNG_FILE, PCAPNG)
+def on_disk(data: bytes) -> Path:
+    """A file that is there until the program ends."""
+    descriptor, name = tempfile.mkstemp()
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    atexit.register(os.unlink, name)
+    return Path(name)
+
+
+PCAPNG_FILE = on_disk(PCAPNG)
 
 
 @functools.partial(case, rounds=200)
