@@ -278,7 +278,7 @@ def test_waiting_replay_does_not_end():
         assert len(raw.receive(None)) == 10
         started = time.perf_counter()  # the other clocks of Windows go by steps of 15.6 ms
         assert len(raw.receive(0.05)) == 0
-        assert time.perf_counter() - started >= 0.05
+        assert time.perf_counter() - started >= 0.03  # a wait may end within a tick
         assert not raw.ended
 
 

@@ -105,7 +105,7 @@ set_receive_buffer(winsock_t *self, SOCKET socket, failure_t *failure)
     if (getsockopt(socket, SOL_SOCKET, SO_RCVBUF, (char *)&size, &size_length) != 0) {
         return last_error(failure, "getsockopt(SO_RCVBUF)");
     }
-    self->channel.buffer_size = (uint64_t)size;
+    self->channel.buffer_size += (uint64_t)size;
     return 0;
 }
 
