@@ -18,8 +18,8 @@ PYTHONS = {
     "3.12": ("3.12.1", "acd8fe925c15bb325fa83c691aa78a1aeea1135fbbada677c39b572fe1d148c9"),
     "3.13": ("3.13.1", "2538b7dd20f9b9bbc7f501ac625285255dccf73d85297b9c3b61d4213ef7de43"),
 }
-# Later releases call functions of the C library that Wine 8 lacks.
-NUMPY = "numpy<2.2"
+# Later releases call functions of Windows that Wine 8 lacks.
+OLDER = ("numpy<2.2", "scapy<2.7")
 ZIG = "ziglang==0.15.2"
 
 
@@ -101,7 +101,7 @@ def install_requirements(build: Build, version: str) -> None:
         *project["build-system"]["requires"],
         *project["project"].get("dependencies", ()),
         *project["dependency-groups"]["test"],
-        NUMPY,
+        *OLDER,
     ]
     stamp = build.stamp(f"packages-{version}", packages, digest([HERE / "sitecustomize.py"]))
     if stamp.holds():
