@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import signal
 import socket
 import struct
 import sys
@@ -61,6 +62,8 @@ _lacking = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What a script starts in the background ignores it, and what that starts does too (sh(1)).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As early as this, because a process with threads cannot change its user namespace.
     config.stash[_lacking] = network.prepare_process()
     config.addinivalue_line("markers", "needs(what, present): it is of no use without (missing.py)")
