@@ -55,6 +55,7 @@ sources = [
             "options",
             "raw_socket",
             "raw_socket_options",
+            "raw_socket_receive",
             "recycled_view",
             "replay_source",
             "savefile_reader",
@@ -80,6 +81,7 @@ sources = [
             "winsock_errors",
         )
     ),
+    "src/backend/channel.c",
     *(f"src/backend/{name}" for name in BACKENDS[sys.platform]),
 ]
 

@@ -94,6 +94,16 @@ def opened(datagrams=(), mode=RcvAll.ON, **options) -> RawSocket:
     return raw
 
 
+@case
+def filter_change():
+    with Replay(DATAGRAMS, filter="udp") as replay:
+        replay.filter = "tcp"
+        replay.read(0)
+        replay.filter = None
+    with contextlib.suppress(WinsockError):
+        replay.filter = "udp"
+
+
 # Objects that each call takes a reference to; one that is not given back shows in their counts.
 WATCHED = [
     Batch,

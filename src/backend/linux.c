@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -184,6 +185,40 @@ void
 waker_close(waker_t waker)
 {
     close((int)waker);
+}
+
+struct lock {
+    pthread_mutex_t mutex;
+};
+
+lock_t *
+lock_new(void)
+{
+    lock_t *lock = malloc(sizeof *lock);
+    if (lock != NULL && pthread_mutex_init(&lock->mutex, NULL) != 0) {
+        free(lock);
+        return NULL;
+    }
+    return lock;
+}
+
+void
+lock_take(lock_t *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+}
+
+void
+lock_release(lock_t *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void
+lock_free(lock_t *lock)
+{
+    pthread_mutex_destroy(&lock->mutex);
+    free(lock);
 }
 
 static interface_t *

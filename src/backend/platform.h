@@ -33,6 +33,14 @@ void waker_set(waker_t waker);
 enum waker_outcome waker_wait(waker_t waker, int64_t deadline_ns);
 void waker_close(waker_t waker);
 
+/* For moments only: nobody waits for anything else with it. NULL when there is no memory. */
+typedef struct lock lock_t;
+
+lock_t *lock_new(void);
+void lock_take(lock_t *lock);
+void lock_release(lock_t *lock);
+void lock_free(lock_t *lock);
+
 /* The interfaces by ascending index; the caller gives them back with interface_list_free. */
 int platform_interfaces(interface_t **list, size_t *count, failure_t *failure);
 

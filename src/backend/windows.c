@@ -170,6 +170,38 @@ waker_close(waker_t waker)
     CloseHandle((HANDLE)waker);
 }
 
+struct lock {
+    SRWLOCK slim;
+};
+
+lock_t *
+lock_new(void)
+{
+    lock_t *lock = malloc(sizeof *lock);
+    if (lock != NULL) {
+        InitializeSRWLock(&lock->slim);
+    }
+    return lock;
+}
+
+void
+lock_take(lock_t *lock)
+{
+    AcquireSRWLockExclusive(&lock->slim);
+}
+
+void
+lock_release(lock_t *lock)
+{
+    ReleaseSRWLockExclusive(&lock->slim);
+}
+
+void
+lock_free(lock_t *lock)
+{
+    free(lock);
+}
+
 static void
 copy_text(char *out, size_t size, const wchar_t *text)
 {
