@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -337,28 +336,4 @@ linux_resolve(const interface_choice_t *choice, enum ip_family family, uint32_t 
     }
     interface_list_free(list, count);
     return found == NULL ? -1 : 0;
-}
-
-int64_t
-platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure)
-{
-    ssize_t written = write(descriptor, bytes, size);
-    if (written < 0) {
-        if (errno == EINTR) {
-            return 0;
-        }
-        *failure = (failure_t){.system_error = errno, .call = "write", .hint = ""};
-    }
-    return written;
-}
-
-void
-platform_cut_tail(int descriptor, uint64_t size)
-{
-    struct stat status;
-    off_t end = lseek(descriptor, 0, SEEK_CUR);
-    if (end >= 0 && fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
-        (uint64_t)end >= size && ftruncate(descriptor, end - (off_t)size) == 0) {
-        lseek(descriptor, end - (off_t)size, SEEK_SET);
-    }
 }

@@ -52,11 +52,4 @@ address_t platform_parse_address(const char *text);
 int platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                      void *output, size_t output_size, size_t *returned, failure_t *failure);
 
-/* write(2): bytes written, or -1 with the system's error; an interruption by a signal before the
- * first byte is 0. */
-int64_t platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure);
-
-/* Cuts a regular file whose last `size` bytes are not wanted; anything else is left alone. */
-void platform_cut_tail(int descriptor, uint64_t size);
-
 #endif

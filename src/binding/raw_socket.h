@@ -40,7 +40,7 @@ PyObject *raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs);
  */
 enum receive_outcome raw_socket_fetch(RawSocket *self, int64_t deadline_ns, block_t **block,
                                       failure_t *failure);
-void raw_socket_give_back(RawSocket *self, block_t *block, size_t used);
+void raw_socket_give_back(RawSocket *self, block_t *block);
 
 /* Without the GIL: asks the backend; -1 where it is not known. */
 int64_t raw_socket_dropped(RawSocket *self);

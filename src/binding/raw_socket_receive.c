@@ -52,9 +52,8 @@ raw_socket_fetch(RawSocket *self, int64_t deadline_ns, block_t **block, failure_
 }
 
 void
-raw_socket_give_back(RawSocket *self, block_t *block, size_t used)
+raw_socket_give_back(RawSocket *self, block_t *block)
 {
-    block_skip(block, used);
     PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
     if (block->count > 0 && self->channel != NULL && self->leftover == NULL) {
         self->leftover = block;

@@ -4,8 +4,8 @@
  * mapped, or a bytearray that was read. A block's bytes are those of a segment, which it holds.
  *
  * receive_lock is held by the thread that is inside receive(), with the GIL or without it; it
- * guards the window. parse_lock guards `reader`, `selection` and `filter`, and nobody waits or runs Python
- * while holding it. All other members need the GIL.
+ * guards the window. parse_lock guards `reader`, `selection` and `filter`, and nobody waits or runs
+ * Python while holding it. All other members need the GIL.
  */
 #include "binding/binding.h"
 
@@ -507,14 +507,15 @@ copy_interfaces(SavefileReader *self, size_t *count)
     return copy;
 }
 
-PyDoc_STRVAR(set_filter_doc,
-             "set_filter($self, filter, /)\n--\n\n"
-             "Change the filter, also while another thread receives: a packet that is read from now\n"
-             "on must pass it. ``None`` wants everything.\n"
-             "\n"
-             "Raises:\n"
-             "    TypeError, ValueError: for a filter of the wrong type or one that cannot run.\n"
-             "    WinsockError: WSAENOTSOCK if the reader is closed.");
+PyDoc_STRVAR(
+    set_filter_doc,
+    "set_filter($self, filter, /)\n--\n\n"
+    "Change the filter, also while another thread receives: a packet that is read from now\n"
+    "on must pass it. ``None`` wants everything.\n"
+    "\n"
+    "Raises:\n"
+    "    TypeError, ValueError: for a filter of the wrong type or one that cannot run.\n"
+    "    WinsockError: WSAENOTSOCK if the reader is closed.");
 
 static PyObject *
 savefile_reader_set_filter(SavefileReader *self, PyObject *object)
