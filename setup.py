@@ -13,6 +13,7 @@ BACKENDS = {
     "linux": [
         "linux.c",
         "linux_control.c",
+        "linux_file.c",
         "linux_operation.c",
         "packet.c",
         "packet_filter.c",
@@ -22,6 +23,7 @@ BACKENDS = {
     ],
     "win32": [
         "windows.c",
+        "windows_file.c",
         "windows_operation.c",
         "winsock.c",
         "replay.c",
@@ -55,10 +57,11 @@ sources = [
             "options",
             "raw_socket",
             "raw_socket_options",
+            "raw_socket_receive",
             "recycled_view",
             "replay_source",
+            "recording",
             "savefile_reader",
-            "savefile_writer",
         )
     ),
     *(
@@ -73,6 +76,7 @@ sources = [
             "link",
             "pcap_read",
             "pcapng_read",
+            "pcapng_write",
             "rcvall",
             "savefile",
             "savefile_fill",
@@ -80,6 +84,8 @@ sources = [
             "winsock_errors",
         )
     ),
+    "src/backend/channel.c",
+    "src/backend/recording.c",
     *(f"src/backend/{name}" for name in BACKENDS[sys.platform]),
 ]
 

@@ -66,8 +66,8 @@ module_exec(PyObject *module)
         add_type(module, &datagram_spec, &state->datagram_type, true) < 0 ||
         add_type(module, &operation_spec, &state->operation_type, true) < 0 ||
         add_type(module, &raw_socket_spec, &state->raw_socket_type, true) < 0 ||
+        add_type(module, &recording_spec, &state->recording_type, true) < 0 ||
         add_type(module, &savefile_reader_spec, &state->savefile_reader_type, true) < 0 ||
-        add_type(module, &savefile_writer_spec, &state->savefile_writer_type, true) < 0 ||
         errors_add(module, state) < 0 || enumerations_add(module, state) < 0) {
         return -1;
     }
@@ -84,8 +84,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->datagram_type);
     Py_VISIT(state->operation_type);
     Py_VISIT(state->raw_socket_type);
+    Py_VISIT(state->recording_type);
     Py_VISIT(state->savefile_reader_type);
-    Py_VISIT(state->savefile_writer_type);
     Py_VISIT(state->winsock_error);
     Py_VISIT(state->winsock_permission_error);
     Py_VISIT(state->winsock_interrupted_error);
@@ -109,8 +109,8 @@ module_clear(PyObject *module)
     Py_CLEAR(state->datagram_type);
     Py_CLEAR(state->operation_type);
     Py_CLEAR(state->raw_socket_type);
+    Py_CLEAR(state->recording_type);
     Py_CLEAR(state->savefile_reader_type);
-    Py_CLEAR(state->savefile_writer_type);
     Py_CLEAR(state->winsock_error);
     Py_CLEAR(state->winsock_permission_error);
     Py_CLEAR(state->winsock_interrupted_error);

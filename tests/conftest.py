@@ -280,9 +280,14 @@ class Tap:
                 replayed=[(datagram, 0, Direction.INCOMING) for datagram in passing], **options
             )
         raw = self.open(**options)
+        self.send(passing)
+        return raw
+
+    def send(self, passing: Sequence[bytes]) -> None:
+        """Let datagrams from the neighbour pass the real interface."""
+        assert self._ends is not None
         local, neighbour = self._ends
         neighbour.send_datagrams(local, passing)
-        return raw
 
     def datagram(self, payload: bytes, *, family: int = socket.AF_INET) -> bytes:
         """A UDP datagram from the neighbour to the tapped interface."""

@@ -529,6 +529,101 @@ def test_savefile_that_fills_the_disk(
     assert payloads_in(path) == numbered(3)
 
 
+@needs_tshark
+def test_savefile_is_pcapng_unless_its_name_says_otherwise(
+    loopback: Port, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    for name, options, magic in (
+        ("out.pcapng", (), b"\x0a\x0d\x0d\x0a"),
+        ("out", (), b"\x0a\x0d\x0d\x0a"),
+        ("out.PCAP", (), b"\x4d\x3c\xb2\xa1"),
+        ("out.pcap", ("--format", "pcapng"), b"\x0a\x0d\x0d\x0a"),
+        ("out.pcapng", ("--format", "pcap"), b"\x4d\x3c\xb2\xa1"),
+    ):
+        path = tmp_path / name
+        running = start("lo", "-w", path, "-c", "5", *options, "udp", "or", "tcp")
+        send(numbered(5))
+        assert running.end() == (0, "", ["5 received, 0 dropped, 0 truncated"])
+        assert path.read_bytes()[:4] == magic
+        assert payloads_in(path) == numbered(5)
+
+
+@pytest.mark.skipif(shutil.which("capinfos") is None, reason="the program capinfos is missing")
+def test_savefile_tells_interface_filter_and_comment(
+    loopback: Port, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    path = tmp_path / "out.pcapng"
+    running = start("lo", "-w", path, "-c", "3", "--comment", "a note", "udp", "or", "tcp")
+    send(numbered(3))
+    running.end()
+    report = subprocess.run(
+        ["capinfos", path], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert report.stderr == ""
+    for line in ("Capture comment:     a note", "Name = lo", "Filter string = udp or tcp"):
+        assert line in report.stdout
+
+
+@needs_tshark
+def test_savefiles_in_a_ring(loopback: Port, start: Callable[..., Running], tmp_path: Path) -> None:
+    path = tmp_path / "out.pcapng"
+    running = start("lo", "-w", path, "-c", "50", "--rotate-count", "10", "--files", "2")
+    send(numbered(50))
+    assert running.end() == (0, "", ["50 received, 0 dropped, 0 truncated"])
+    first, second = sorted(tmp_path.iterdir())
+    assert re.fullmatch(r"out_00004_\d{14}\.pcapng", first.name)
+    assert re.fullmatch(r"out_00005_\d{14}\.pcapng", second.name)
+    assert payloads_in(first) + payloads_in(second) == numbered(50)[30:]
+
+
+def test_savefile_of_at_most_so_many_bytes(
+    loopback: Port, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    path = tmp_path / "out.pcap"
+    running = start("lo", "-w", path, "--bytes", str(24 + 3 * 52 + 51), "udp")
+    send(numbered(10))
+    status, _, errors = running.end()
+    assert (status, errors) == (0, ["3 received, 0 dropped, 0 truncated"])
+    assert path.stat().st_size == 24 + 3 * 52
+
+
+def test_savefile_is_flushed_on_request(
+    loopback: Port, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    path = tmp_path / "out.pcap"
+    running = start("lo", "-U", "-w", path)
+    deadline = time.monotonic() + PATIENCE
+    for count in (1, 2):
+        send(numbered(1))
+        while path.stat().st_size < 24 + count * 52 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.stat().st_size == 24 + count * 52
+    running.end(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--flush",),
+        ("--format", "pcap"),
+        ("--bytes", "5k"),
+        ("--rotate-size", "1M"),
+        ("--files", "3"),
+        ("--comment", "x"),
+        ("-w", "x", "--files", "3"),
+        ("-w", "x", "--bytes", "many"),
+        ("-w", "x", "--rotate-size", "0"),
+    ],
+)
+def test_savefile_options_that_make_no_sense(
+    loopback: Port, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run("capture", "lo", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(only_error(done.stderr)) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 # -------------------------------------------------------------------------------------------------
 # capture: failures
 

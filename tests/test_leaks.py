@@ -42,12 +42,12 @@ from winsockctl import (
     RawSocket,
     RcvAll,
     Reader,
+    Recorder,
     RecordFlag,
     Replay,
     Savefile,
     SavefileError,
     SavefileInterface,
-    SavefileWriter,
     Statistics,
     TcpInfo,
     TcpState,
@@ -94,13 +94,23 @@ def opened(datagrams=(), mode=RcvAll.ON, **options) -> RawSocket:
     return raw
 
 
+@case
+def filter_change():
+    with Replay(DATAGRAMS, filter="udp") as replay:
+        replay.filter = "tcp"
+        replay.read(0)
+        replay.filter = None
+    with contextlib.suppress(WinsockError):
+        replay.filter = "udp"
+
+
 # Objects that each call takes a reference to; one that is not given back shows in their counts.
 WATCHED = [
     Batch,
     Datagram,
     RawSocket,
     SavefileError,
-    SavefileWriter,
+    Recorder,
     Direction,
     *Direction,
     RecordFlag,
@@ -348,7 +358,7 @@ def unacceptable_options():
             lambda **options: RawSocket(socket.AF_INET, **options),
             lambda **options: Replay(DATAGRAMS, **options),
             lambda **options: Capture("no-such-interface", **options),
-            lambda **options: SavefileWriter(-1, **options),
+            lambda **options: Recorder(-1, **options),
         ):
             with contextlib.suppress(TypeError, ValueError, OSError, OverflowError):
                 make(**{name: value}).close()
@@ -698,37 +708,56 @@ def savefile_readers_by_hand():
         winsockctl._winsockctl.SavefileReader()
 
 
-# SavefileWriter
+# Recorder
 
 
 @case
-def savefile():
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    writer = SavefileWriter(descriptor, snaplen=96)
-    writer.write(BATCH)
-    writer.write(BATCH, 3)
-    (writer.size, repr(writer))
-    for arguments in ((), (None,), (BATCH, -1), (BATCH, "1"), (BATCH, 2**70)):
-        with contextlib.suppress(TypeError, ValueError, OverflowError):
-            writer.write(*arguments)
-    os.close(descriptor)
+def recorder():
+    with Recorder(os.devnull, interface="lo", filter="udp", comment="note", snaplen=96) as made:
+        with Replay(DATAGRAMS) as replay:
+            made.record(replay, count=3)
+            made.record(replay, bytes=1000)
+            made.record(replay, seconds=0)
+        made.write(BATCH)
+        BATCH.write_to(made)
+        made.flush()
+        (made.bytes, made.datagrams, made.path, made.paths, made.direct, made.closed, repr(made))
+        for arguments in ((), (None,), (BATCH, -1), (BATCH, "1"), (BATCH, 2**70)):
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                made.write(*arguments)
+        for limits in ({"count": 0}, {"bytes": -1}, {"seconds": "1"}, {"colour": 1}):
+            with contextlib.suppress(TypeError, ValueError):
+                made.record(replay, **limits)
+    with contextlib.suppress(ValueError):
+        made.write(BATCH)
+
+
+def recorder_that_rotates():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Replay(DATAGRAMS) as replay,
+        Recorder(Path(folder, "out.pcap"), format="pcap", rotate_count=5, files=2) as made,
+    ):
+        made.record(replay)
+
+
+case(recorder_that_rotates, rounds=200)
 
 
 @case
-def savefile_that_fails():
+def recorder_that_fails():
     receive, send = os.pipe()
-    writer = SavefileWriter(send)
+    made = Recorder(send, flush=True)
     os.close(receive)
     for _ in range(2):
-        with contextlib.suppress(BrokenPipeError):
-            writer.write(BATCH)
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            made.write(BATCH)
     with contextlib.suppress(BrokenPipeError):
-        SavefileWriter(send)
+        Recorder(send)
     os.close(send)
-    with contextlib.suppress(OSError):
-        SavefileWriter(send)
-    with contextlib.suppress(TypeError):
-        SavefileWriter("1")
+    for target in (send, "/dev/full", "/none/of/this", 1.5, "a\0b"):
+        with contextlib.suppress(OSError, TypeError, ValueError, AttributeError):
+            Recorder(target)
 
 
 @pytest.mark.timeout(600)

@@ -8,7 +8,7 @@ import pytest
 from datagrams import mixed
 
 import winsockctl
-from winsockctl import Capture, RawSocket, RcvAll, Replay, SavefileWriter, WinsockError
+from winsockctl import Capture, RawSocket, RcvAll, Recorder, Replay, WinsockError
 
 MIB = 2**20
 
@@ -135,9 +135,9 @@ def test_raw_socket_replay_out_of_range(name, value):
         lambda **options: RawSocket(2, **options),
         lambda **options: Replay([], **options),
         lambda **options: RawSocket.replay([], **options),
-        lambda **options: SavefileWriter(1, **options),
+        lambda **options: Recorder(1, **options),
     ],
-    ids=["Capture", "RawSocket", "Replay", "RawSocket.replay", "SavefileWriter"],
+    ids=["Capture", "RawSocket", "Replay", "RawSocket.replay", "Recorder"],
 )
 def test_an_option_that_does_not_exist(make):
     with pytest.raises(TypeError, match="colour"):
@@ -146,8 +146,8 @@ def test_an_option_that_does_not_exist(make):
 
 @pytest.mark.parametrize(
     "make",
-    [Capture, RawSocket, Replay, RawSocket.replay, SavefileWriter],
-    ids=["Capture", "RawSocket", "Replay", "RawSocket.replay", "SavefileWriter"],
+    [Capture, RawSocket, Replay, RawSocket.replay, Recorder],
+    ids=["Capture", "RawSocket", "Replay", "RawSocket.replay", "Recorder"],
 )
 def test_what_is_required_is_required(make):
     with pytest.raises(TypeError):
@@ -161,9 +161,9 @@ def test_what_is_required_is_required(make):
         lambda: RawSocket(socket.AF_INET, 0, MIB),
         lambda: Replay([], 96),
         lambda: RawSocket.replay([], socket.AF_INET),
-        lambda: SavefileWriter(1, 96),
+        lambda: Recorder(1, "pcap"),
     ],
-    ids=["Capture", "RawSocket", "Replay", "RawSocket.replay", "SavefileWriter"],
+    ids=["Capture", "RawSocket", "Replay", "RawSocket.replay", "Recorder"],
 )
 def test_options_are_given_by_name(make):
     with pytest.raises(TypeError):
@@ -236,12 +236,12 @@ def test_bind_to_what_can_be_no_interface(live_backend, loopback, where):
 @pytest.mark.parametrize("snaplen", WRONG_TYPE["snaplen"])
 def test_savefile_snaplen_of_the_wrong_type(snaplen, tmp_path):
     with open(tmp_path / "out.pcap", "wb") as file, pytest.raises(TypeError):
-        SavefileWriter(file.fileno(), snaplen=snaplen)
+        Recorder(file.fileno(), snaplen=snaplen)
     assert (tmp_path / "out.pcap").stat().st_size == 0
 
 
 @pytest.mark.parametrize("snaplen", OUT_OF_RANGE["snaplen"])
 def test_savefile_snaplen_out_of_range(snaplen, tmp_path):
     with open(tmp_path / "out.pcap", "wb") as file, pytest.raises(ValueError, match="snaplen"):
-        SavefileWriter(file.fileno(), snaplen=snaplen)
+        Recorder(file.fileno(), snaplen=snaplen)
     assert (tmp_path / "out.pcap").stat().st_size == 0

@@ -32,7 +32,7 @@ from network import (
     udp_payload,
 )
 
-from winsockctl import Batch, RawSocket, RcvAll, SavefileWriter
+from winsockctl import Batch, RawSocket, RcvAll, Recorder
 
 LINKTYPE_ETHERNET = 1
 LINKTYPE_RAW = 101
@@ -339,10 +339,9 @@ def test_peer_tshark_reads_our_savefile_without_a_warning(
     datagrams = [datagram for batch in batches for datagram in batch.datagrams()]
     assert len(datagrams) > 3000
     ours, theirs = tmp_path / "ours.pcap", tmp_path / "theirs.pcap"
-    with ours.open("wb") as file:
-        writer = SavefileWriter(file.fileno(), snaplen=snaplen)
-        assert [writer.write(batch) for batch in batches] == [len(batch) for batch in batches]
-    assert writer.size == ours.stat().st_size
+    with Recorder(ours, format="pcap", snaplen=snaplen) as recorder:
+        assert [recorder.write(batch) for batch in batches] == [len(batch) for batch in batches]
+    assert recorder.bytes == ours.stat().st_size
 
     fields = ("frame.number", "frame.len", "frame.cap_len", "frame.time_epoch", "ip.version")
     selection = [word for field in fields for word in ("-e", field)]
@@ -368,6 +367,5 @@ def seconds(timestamp_ns: int) -> str:
 
 def test_peer_tshark_reads_a_file_without_datagrams(tshark: str, tmp_path: Path) -> None:
     path = tmp_path / "empty.pcap"
-    with path.open("wb") as file:
-        SavefileWriter(file.fileno())
+    Recorder(path).close()
     assert run_tshark(tshark, "-n", "-r", str(path)) == ""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from datagrams import ICMP, ICMPV6, TCP, UDP, icmp_echo, ipv4, ipv6, mixed, tcp, udp
 
-from winsockctl import Datagram, Direction, RecordFlag, Replay, SavefileWriter
+from winsockctl import Datagram, Direction, Recorder, RecordFlag, Replay
 from winsockctl.cli.summary import hex_dump, line
 
 FIN, SYN, RST, PUSH, ACK, URG = 1, 2, 4, 8, 16, 32
@@ -299,9 +299,9 @@ def test_ports_and_protocols_are_those_that_tshark_sees(tmp_path: Path) -> None:
         ipv6(fragment_header(UDP, 0, more=True) + UDP_4, FRAGMENT),
     ]
     path = tmp_path / "datagrams.pcap"
-    with Replay(datas) as replay, path.open("wb") as file:
+    with Replay(datas) as replay, Recorder(path) as recorder:
         batch = replay.read()
-        SavefileWriter(file.fileno()).write(batch)
+        recorder.write(batch)
     fields = ["ip.src", "ipv6.src", "tcp.srcport", "udp.srcport", "tcp.seq_raw", "icmp.ident"]
     fields.append("icmpv6.echo.identifier")
     command = ["tshark", "-r", str(path), "-o", "ipv6.defragment:FALSE", "-T", "fields"]

@@ -1,8 +1,8 @@
 /* A backend is a table of functions; its sockets begin with a channel_t and are private to it.
  *
  * receive() runs without the GIL. The binding sees to it that at most one thread is inside
- * receive() and at most one inside bind(), control() or statistics() of a channel, that nobody is
- * inside any of them when close() comes, and that wake() comes before close().
+ * receive() and at most one inside bind(), control(), set_filter() or dropped() of a channel, that
+ * nobody is inside any of them when close() comes, and that wake() comes before close().
  */
 #ifndef WINSOCKCTL_BACKEND_H
 #define WINSOCKCTL_BACKEND_H
@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/platform.h"
 #include "core/block.h"
 #include "core/failure.h"
 #include "core/filter.h"
@@ -55,7 +56,10 @@ typedef struct channel {
     const struct backend *backend;
     enum ip_family family;
     rcvall_t rcvall;
-    filter_t *filter;     /* owned; NULL wants everything */
+    /* Owned; NULL wants everything. Read under the lock or inside control(), changed under the lock
+     * and inside set_filter(). */
+    filter_t *filter;
+    lock_t *filter_lock;
     uint64_t buffer_size; /* what was really got */
 } channel_t;
 
@@ -65,6 +69,10 @@ typedef struct backend {
     int (*bind)(channel_t *channel, const interface_choice_t *where, failure_t *failure);
     int (*control)(channel_t *channel, uint32_t code, const void *input, size_t input_size,
                    void *output, size_t output_size, size_t *returned, failure_t *failure);
+    /* Also while another thread is inside receive(), which does not wait with the filter's lock.
+     * What a later receive() gives has passed the filter, also if it came before. NULL wants
+     * everything; the filter is copied. */
+    int (*set_filter)(channel_t *channel, const filter_t *filter, failure_t *failure);
     /* deadline_ns by platform_now_ns(); INT64_MAX waits for ever. */
     enum receive_outcome (*receive)(channel_t *channel, int64_t deadline_ns, block_t **block,
                                     failure_t *failure);
@@ -78,21 +86,20 @@ typedef struct backend {
 extern const backend_t *const platform_backends[];
 extern const backend_t replay_backend;
 
-/* Whether the channel's filter wants a datagram of which captured bytes of length are here. */
+/* Whether the channel's filter wants a datagram of which captured bytes of length are here. The
+ * filter's lock is held. */
 static inline bool
 channel_wants(const channel_t *channel, const uint8_t *bytes, uint32_t captured, uint32_t length)
 {
     return channel->filter == NULL || filter_run(channel->filter, bytes, captured, length) != 0;
 }
 
-/* Takes a copy of the options' filter. 0, or -1 when there is no memory. */
-static inline int
-channel_copy_filter(channel_t *channel, const channel_options_t *options)
-{
-    if (options->filter != NULL) {
-        channel->filter = filter_new(options->filter->instructions, options->filter->count);
-    }
-    return options->filter != NULL && channel->filter == NULL ? -1 : 0;
-}
+/* channel.c: the filter and its lock. -1 when there is no memory. */
+int channel_open_filter(channel_t *channel, const filter_t *filter);
+void channel_close_filter(channel_t *channel);
+int channel_change_filter(channel_t *channel, const filter_t *filter, failure_t *failure);
+
+/* Drops what the filter refuses from a block that was received before the filter was changed. */
+void channel_refilter(channel_t *channel, block_t *block);
 
 #endif

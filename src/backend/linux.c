@@ -6,10 +6,10 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -186,6 +186,40 @@ waker_close(waker_t waker)
     close((int)waker);
 }
 
+struct lock {
+    pthread_mutex_t mutex;
+};
+
+lock_t *
+lock_new(void)
+{
+    lock_t *lock = malloc(sizeof *lock);
+    if (lock != NULL && pthread_mutex_init(&lock->mutex, NULL) != 0) {
+        free(lock);
+        return NULL;
+    }
+    return lock;
+}
+
+void
+lock_take(lock_t *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+}
+
+void
+lock_release(lock_t *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void
+lock_free(lock_t *lock)
+{
+    pthread_mutex_destroy(&lock->mutex);
+    free(lock);
+}
+
 static interface_t *
 find_interface(interface_t *list, size_t count, const char *name)
 {
@@ -302,28 +336,4 @@ linux_resolve(const interface_choice_t *choice, enum ip_family family, uint32_t 
     }
     interface_list_free(list, count);
     return found == NULL ? -1 : 0;
-}
-
-int64_t
-platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure)
-{
-    ssize_t written = write(descriptor, bytes, size);
-    if (written < 0) {
-        if (errno == EINTR) {
-            return 0;
-        }
-        *failure = (failure_t){.system_error = errno, .call = "write", .hint = ""};
-    }
-    return written;
-}
-
-void
-platform_cut_tail(int descriptor, uint64_t size)
-{
-    struct stat status;
-    off_t end = lseek(descriptor, 0, SEEK_CUR);
-    if (end >= 0 && fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
-        (uint64_t)end >= size && ftruncate(descriptor, end - (off_t)size) == 0) {
-        lseek(descriptor, end - (off_t)size, SEEK_SET);
-    }
 }

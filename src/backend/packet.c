@@ -55,7 +55,7 @@ packet_open(const backend_t *backend, const channel_options_t *options, failure_
         linux_fail(failure, "socket");
         goto failed;
     }
-    if (channel_copy_filter(&self->channel, options) < 0) {
+    if (channel_open_filter(&self->channel, options->filter) < 0) {
         linux_fail(failure, "malloc");
         goto failed;
     }
@@ -177,6 +177,30 @@ packet_control(channel_t *channel, uint32_t code, const void *input, size_t inpu
     return set_mode(self, mode, failure);
 }
 
+int
+packet_set_filter(channel_t *channel, const filter_t *filter, failure_t *failure)
+{
+    packet_t *self = (packet_t *)channel;
+    filter_t *copy = filter == NULL ? NULL : filter_new(filter->instructions, filter->count);
+    if (filter != NULL && copy == NULL) {
+        return linux_fail(failure, "malloc");
+    }
+    lock_take(channel->filter_lock);
+    filter_t *unused = channel->filter;
+    channel->filter = copy;
+    int result = packet_filter_attach(self, channel->rcvall.mode);
+    if (result < 0) {
+        linux_fail(failure, "setsockopt(SO_ATTACH_FILTER)");
+        channel->filter = unused;
+        unused = copy;
+    } else {
+        self->recheck = self->recheck_span;
+    }
+    lock_release(channel->filter_lock);
+    free(unused);
+    return result;
+}
+
 void
 packet_set_ended(packet_t *self, int error)
 {
@@ -259,6 +283,6 @@ packet_close(packet_t *self)
         }
         close(self->fd);
     }
-    free(self->channel.filter);
+    channel_close_filter(&self->channel);
     free(self);
 }

@@ -49,35 +49,69 @@ write_prologue(struct sock_filter out[PROLOGUE], const packet_t *packet, uint32_
     memcpy(out, program, sizeof program);
 }
 
-/* The caller's program; an answer is the number of bytes to keep, which snaplen limits. R11 */
-static void
+/* The program knows nothing of the padding of short frames, which packet_finish() cuts off. Where
+ * that could make it refuse what is wanted, the short ones are let through to be judged there. */
+#define SHORT 3
+
+static size_t
+write_short(struct sock_filter *out, uint32_t snaplen)
+{
+    const struct sock_filter program[SHORT] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, IP_PADDED_PAYLOAD_LIMIT, 1, 0),
+        ANSWER(snaplen),
+    };
+    memcpy(out, program, sizeof program);
+    return SHORT;
+}
+
+/* What stands around the caller's program: it begins with an accumulator of 0, and whatever it
+ * answers means yes or no; snaplen alone says how much is kept, as on every platform. R11 */
+#define BEGINNING 1
+#define ENDING 3
+
+static size_t
 write_filter(struct sock_filter *out, const filter_t *filter, uint32_t snaplen)
 {
+    const struct sock_filter ending[ENDING] = {
+        SKIP_IF_EQUAL(0, 0, 1),
+        ANSWER(0),
+        ANSWER(snaplen),
+    };
+    *out++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_IMM, 0);
     for (size_t i = 0; i < filter->count; i++) {
         const filter_instruction_t *from = &filter->instructions[i];
-        uint32_t k = from->k;
-        if (from->code == (BPF_RET | BPF_K) && k > snaplen) {
-            k = snaplen;
+        struct sock_filter to = {from->code, from->jump_true, from->jump_false, from->k};
+        if (from->code == (BPF_RET | BPF_K) && from->k != 0) {
+            to.k = snaplen;
+        } else if (from->code == (BPF_RET | BPF_A)) {
+            to = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(filter->count - 1 - i));
         }
-        out[i] = (struct sock_filter){from->code, from->jump_true, from->jump_false, k};
+        *out++ = to;
     }
+    memcpy(out, ending, sizeof ending);
+    return BEGINNING + filter->count + ENDING;
 }
 
 int
 packet_filter_attach(const packet_t *packet, uint32_t mode)
 {
     const filter_t *filter = mode == MODE_OFF ? NULL : packet->channel.filter;
-    size_t count = PROLOGUE + (filter == NULL ? 1 : filter->count);
-    struct sock_filter *program = malloc(count * sizeof *program);
+    uint32_t snaplen = packet_kernel_snaplen(packet);
+    size_t most = PROLOGUE + SHORT + BEGINNING + (filter == NULL ? 0 : filter->count) + ENDING;
+    struct sock_filter *program = malloc(most * sizeof *program);
     if (program == NULL) {
         return -1;
     }
     write_prologue(program, packet, mode);
-    if (filter != NULL) {
-        write_filter(program + PROLOGUE, filter, packet->snaplen);
+    size_t count = PROLOGUE;
+    if (filter == NULL) {
+        program[count++] = (struct sock_filter)ANSWER(mode == MODE_OFF ? 0 : snaplen); /* R7 */
     } else {
-        program[PROLOGUE] =
-            (struct sock_filter)ANSWER(mode == MODE_OFF ? 0 : packet->snaplen); /* R7 */
+        if (filter->reads_length) {
+            count += write_short(program + count, snaplen);
+        }
+        count += write_filter(program + count, filter, snaplen);
     }
     const struct sock_fprog attached = {.len = (unsigned short)count, .filter = program};
     int result = setsockopt(packet->fd, SOL_SOCKET, SO_ATTACH_FILTER, &attached, sizeof attached);

@@ -59,22 +59,27 @@ describe(message_buffer_t *buffer, size_t i)
             original_length = auxiliary.tp_len;
         }
     }
-    return packet_record(&buffer->links[i], buffer->bytes[i], length, original_length,
-                         (uint32_t)stamp.tv_sec, (uint32_t)stamp.tv_nsec);
+    return packet_record(&buffer->links[i], length, original_length, (uint32_t)stamp.tv_sec,
+                         (uint32_t)stamp.tv_nsec);
 }
 
 static block_t *
-copy_messages(message_buffer_t *buffer, size_t count)
+copy_messages(packet_t *self, size_t count)
 {
+    message_buffer_t *buffer = self->buffer;
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
         size += buffer->messages[i].msg_len;
     }
     block_t *block = block_new(size, count);
+    lock_take(self->channel.filter_lock);
     for (size_t i = 0; block != NULL && i < count; i++) {
         record_t record = describe(buffer, i);
-        block_append(block, buffer->bytes[i], record);
+        if (packet_finish(self, buffer->bytes[i], &record)) {
+            block_append(block, buffer->bytes[i], record);
+        }
     }
+    lock_release(self->channel.filter_lock);
     return block;
 }
 
@@ -86,11 +91,15 @@ packet_message_receive(channel_t *channel, int64_t deadline_ns, block_t **block,
         prepare(self->buffer);
         int count = recvmmsg(self->fd, self->buffer->messages, MESSAGES, MSG_DONTWAIT, NULL);
         if (count > 0) {
-            *block = copy_messages(self->buffer, (size_t)count);
+            *block = copy_messages(self, (size_t)count);
             if (*block == NULL) {
                 errno = ENOMEM;
                 linux_fail(failure, "malloc");
                 return RECEIVE_FAILED;
+            }
+            if ((*block)->count == 0) {
+                (*block)->release(*block);
+                continue;
             }
             return RECEIVE_BLOCK;
         }
@@ -146,6 +155,8 @@ packet_message_open(const channel_options_t *options, failure_t *failure)
         return NULL;
     }
     const int on = 1;
+    /* When the queue of before a change has been read cannot be told. */
+    self->recheck_span = UINT64_MAX;
     self->buffer = malloc(sizeof *self->buffer);
     if (self->buffer == NULL) {
         linux_fail(failure, "malloc");
@@ -167,6 +178,7 @@ const backend_t packet_message_backend = {
     .open = packet_message_open,
     .bind = packet_bind,
     .control = packet_control,
+    .set_filter = packet_set_filter,
     .receive = packet_message_receive,
     .wake = packet_wake,
     .dropped = packet_dropped,

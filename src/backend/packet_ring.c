@@ -305,11 +305,10 @@ static record_t
 describe(const uint8_t *block, const struct tpacket3_hdr *packet)
 {
     const uint8_t *start = (const uint8_t *)packet;
-    const uint8_t *data = start + packet->tp_net;
     record_t record = packet_record(
-        (const struct sockaddr_ll *)(start + (size_t)TPACKET_ALIGN((int)sizeof *packet)), data,
+        (const struct sockaddr_ll *)(start + (size_t)TPACKET_ALIGN((int)sizeof *packet)),
         packet->tp_snaplen, packet->tp_len, packet->tp_sec, packet->tp_nsec);
-    record.offset = (uint64_t)(data - block);
+    record.offset = (uint64_t)(start + packet->tp_net - block);
     return record;
 }
 
@@ -325,52 +324,58 @@ packet_behind(const struct tpacket3_hdr *packet)
     return (const struct tpacket3_hdr *)((const uint8_t *)packet + packet->tp_next_offset);
 }
 
-static block_t *
-copy_block(const ring_t *self, size_t slot)
+/* A lending of what the filter wants of the slot, not yet lent; NULL when there is no memory. */
+static lending_t *
+describe_block(packet_t *packet, size_t slot)
 {
-    const struct tpacket_hdr_v1 *header = block_header(self, slot);
-    const uint8_t *bytes = self->headers + slot * self->block_size;
-    block_t *block = block_new(header->blk_len, header->num_pkts);
-    if (block == NULL) {
-        return NULL;
-    }
-    const struct tpacket3_hdr *packet = first_packet(self, bytes, slot);
-    for (uint32_t i = 0; i < header->num_pkts; i++) {
-        record_t record = describe(bytes, packet);
-        block_append(block, bytes + record.offset, record);
-        packet = packet_behind(packet);
-    }
-    return block;
-}
-
-static block_t *
-lend_block(ring_t *self, size_t slot)
-{
+    const ring_t *self = packet->ring;
     const struct tpacket_hdr_v1 *header = block_header(self, slot);
     uint32_t count = header->num_pkts;
     lending_t *lending = malloc(sizeof *lending + count * sizeof lending->records[0]);
     if (lending == NULL) {
         return NULL;
     }
-    const uint8_t *bytes = window_slot(self, self->window, slot);
-    lending->block = (block_t){
-        .bytes = bytes,
-        .size = header->blk_len,
-        .records = lending->records,
-        .count = count,
-        .release = lending_release,
+    const uint8_t *bytes = self->headers + slot * self->block_size;
+    *lending = (lending_t){
+        .block = {.size = header->blk_len, .records = lending->records, .release = lending_release},
+        .slot = slot,
     };
-    const struct tpacket3_hdr *packet = first_packet(self, bytes, slot);
+    block_t *block = &lending->block;
+    const struct tpacket3_hdr *datagram = first_packet(self, bytes, slot);
+    lock_take(packet->channel.filter_lock);
     for (uint32_t i = 0; i < count; i++) {
-        lending->records[i] = describe(bytes, packet);
-        block_count(&lending->block, &lending->records[i]);
-        packet = packet_behind(packet);
+        record_t *record = &block->records[block->count];
+        *record = describe(bytes, datagram);
+        if (packet_finish(packet, bytes + record->offset, record)) {
+            block_count(block, record);
+            block->count++;
+        }
+        datagram = packet_behind(datagram);
     }
+    packet->recheck -= packet->recheck > 0;
+    lock_release(packet->channel.filter_lock);
+    return lending;
+}
+
+static block_t *
+copy_block(const ring_t *self, const lending_t *lending)
+{
+    const block_t *block = &lending->block;
+    const uint8_t *bytes = self->headers + lending->slot * self->block_size;
+    block_t *copy = block_new(block->datagram_bytes, block->count);
+    for (size_t i = 0; copy != NULL && i < block->count; i++) {
+        block_append(copy, bytes + block->records[i].offset, block->records[i]);
+    }
+    return copy;
+}
+
+static block_t *
+lend_block(ring_t *self, lending_t *lending)
+{
+    lending->block.bytes = window_slot(self, self->window, lending->slot);
     lending->ring = self;
     lending->window = self->window;
-    lending->slot = slot;
-    lending->evicted = false;
-    self->lendings[slot] = lending;
+    self->lendings[lending->slot] = lending;
     self->window->lent++;
     self->references++;
     return &lending->block;
@@ -394,36 +399,56 @@ can_lend(ring_t *self, size_t slot)
     return true;
 }
 
+/* Takes the slot from the kernel: a lent block, a copy, or NULL if nothing in it is wanted. */
+static int
+take_slot(packet_t *packet, size_t slot, block_t **block)
+{
+    ring_t *self = packet->ring;
+    lending_t *lending = describe_block(packet, slot);
+    *block = NULL;
+    if (lending == NULL) {
+        return -1;
+    }
+    if (lending->block.count > 0 && can_lend(self, slot)) {
+        *block = lend_block(self, lending);
+        return 0;
+    }
+    bool wanted = lending->block.count > 0;
+    if (wanted) {
+        *block = copy_block(self, lending);
+    }
+    free(lending);
+    if (wanted && *block == NULL) {
+        return -1;
+    }
+    release_block(self, slot);
+    return 0;
+}
+
 /* RECEIVE_BLOCK, RECEIVE_FAILED, or RECEIVE_TIMED_OUT if no block is ready. */
 static enum receive_outcome
-take_block(ring_t *self, block_t **block, failure_t *failure)
+take_block(packet_t *packet, block_t **block, failure_t *failure)
 {
+    ring_t *self = packet->ring;
     while (acquire_block(self, self->next)) {
         size_t slot = self->next;
         pthread_mutex_lock(&self->lock);
         /* At most a quarter of the ring is lent out; the rest is always the kernel's to fill. */
         lending_t *oldest =
             self->lendings[(slot + self->block_count - self->block_count / 4) % self->block_count];
-        if (oldest != NULL && evict(self, oldest) < 0) {
-            linux_fail(failure, "mremap");
-            pthread_mutex_unlock(&self->lock);
-            return RECEIVE_FAILED;
-        }
-        bool empty = block_header(self, slot)->num_pkts == 0;
-        bool lend = !empty && can_lend(self, slot);
-        *block = empty ? NULL : lend ? lend_block(self, slot) : copy_block(self, slot);
-        if (!empty && *block == NULL) {
+        const char *failed = oldest != NULL && evict(self, oldest) < 0 ? "mremap" : NULL;
+        if (failed == NULL && take_slot(packet, slot, block) < 0) {
             errno = ENOMEM;
-            linux_fail(failure, "malloc");
+            failed = "malloc";
+        }
+        if (failed != NULL) {
+            linux_fail(failure, failed);
             pthread_mutex_unlock(&self->lock);
             return RECEIVE_FAILED;
-        }
-        if (!lend) {
-            release_block(self, slot);
         }
         self->next = (slot + 1) % self->block_count;
         pthread_mutex_unlock(&self->lock);
-        if (!empty) {
+        if (*block != NULL) {
             return RECEIVE_BLOCK;
         }
     }
@@ -443,7 +468,7 @@ packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, fa
 {
     packet_t *self = (packet_t *)channel;
     for (;;) {
-        enum receive_outcome outcome = take_block(self->ring, block, failure);
+        enum receive_outcome outcome = take_block(self, block, failure);
         if (outcome != RECEIVE_TIMED_OUT) {
             return outcome;
         }
@@ -471,6 +496,8 @@ packet_ring_open(const channel_options_t *options, failure_t *failure)
         return NULL;
     }
     self->channel.buffer_size = ring_size(self->ring);
+    /* The blocks that are full, and the one that the kernel is filling. */
+    self->recheck_span = self->ring->block_count + 1;
     return &self->channel;
 }
 
@@ -487,6 +514,7 @@ const backend_t packet_ring_backend = {
     .open = packet_ring_open,
     .bind = packet_bind,
     .control = packet_control,
+    .set_filter = packet_set_filter,
     .receive = packet_ring_receive,
     .wake = packet_wake,
     .dropped = packet_dropped,

@@ -33,6 +33,14 @@ void waker_set(waker_t waker);
 enum waker_outcome waker_wait(waker_t waker, int64_t deadline_ns);
 void waker_close(waker_t waker);
 
+/* For moments only: nobody waits for anything else with it. NULL when there is no memory. */
+typedef struct lock lock_t;
+
+lock_t *lock_new(void);
+void lock_take(lock_t *lock);
+void lock_release(lock_t *lock);
+void lock_free(lock_t *lock);
+
 /* The interfaces by ascending index; the caller gives them back with interface_list_free. */
 int platform_interfaces(interface_t **list, size_t *count, failure_t *failure);
 
@@ -43,12 +51,5 @@ address_t platform_parse_address(const char *text);
  */
 int platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t input_size,
                      void *output, size_t output_size, size_t *returned, failure_t *failure);
-
-/* write(2): bytes written, or -1 with the system's error; an interruption by a signal before the
- * first byte is 0. */
-int64_t platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure);
-
-/* Cuts a regular file whose last `size` bytes are not wanted; anything else is left alone. */
-void platform_cut_tail(int descriptor, uint64_t size);
 
 #endif

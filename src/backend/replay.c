@@ -29,13 +29,14 @@ replay_open(const channel_options_t *options, failure_t *failure)
         return NULL;
     }
     self->channel = (channel_t){.backend = &replay_backend, .family = options->family};
-    if (channel_copy_filter(&self->channel, options) < 0) {
+    if (channel_open_filter(&self->channel, options->filter) < 0) {
+        channel_close_filter(&self->channel);
         free(self);
         fail(failure, "malloc", WINSOCK_WSAENOBUFS, "");
         return NULL;
     }
     if (waker_open(&self->wake, failure) < 0) {
-        free(self->channel.filter);
+        channel_close_filter(&self->channel);
         free(self);
         return NULL;
     }
@@ -90,8 +91,9 @@ replay_control(channel_t *channel, uint32_t code, const void *input, size_t inpu
 
 /* R5, R8 */
 static bool
-lets_through(const channel_t *channel, const block_t *block, const record_t *record)
+lets_through(const void *context, const block_t *block, const record_t *record)
 {
+    const channel_t *channel = context;
     if (channel->family != FAMILY_ANY && record->version != (uint8_t)channel->family) {
         return false;
     }
@@ -102,22 +104,6 @@ lets_through(const channel_t *channel, const block_t *block, const record_t *rec
                          record->original_length);
 }
 
-static void
-select_records(block_t *block, const channel_t *channel)
-{
-    size_t kept = 0;
-    block->datagram_bytes = 0;
-    block->truncated = 0;
-    for (size_t i = 0; i < block->count; i++) {
-        const record_t *record = &block->records[i];
-        if (lets_through(channel, block, record)) {
-            block_count(block, record);
-            block->records[kept++] = *record;
-        }
-    }
-    block->count = kept;
-}
-
 static enum receive_outcome
 replay_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failure_t *failure)
 {
@@ -126,7 +112,9 @@ replay_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failure
     while (on && self->next < self->source.count) {
         block_t *next = self->source.blocks[self->next];
         self->source.blocks[self->next++] = NULL;
-        select_records(next, channel);
+        lock_take(channel->filter_lock);
+        block_select(next, lets_through, channel);
+        lock_release(channel->filter_lock);
         if (next->count > 0) {
             *block = next;
             return RECEIVE_BLOCK;
@@ -179,7 +167,7 @@ replay_close(channel_t *channel)
     }
     free(self->source.blocks);
     waker_close(self->wake);
-    free(self->channel.filter);
+    channel_close_filter(channel);
     free(self);
 }
 
@@ -188,6 +176,7 @@ const backend_t replay_backend = {
     .open = replay_open,
     .bind = replay_bind,
     .control = replay_control,
+    .set_filter = channel_change_filter,
     .receive = replay_receive,
     .wake = replay_wake,
     .dropped = replay_dropped,

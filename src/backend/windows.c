@@ -1,14 +1,10 @@
 #include "backend/windows.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <io.h>
 #include <iphlpapi.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/control_code.h"
 #include "core/winsock_errors.h"
@@ -170,6 +166,38 @@ waker_close(waker_t waker)
     CloseHandle((HANDLE)waker);
 }
 
+struct lock {
+    SRWLOCK slim;
+};
+
+lock_t *
+lock_new(void)
+{
+    lock_t *lock = malloc(sizeof *lock);
+    if (lock != NULL) {
+        InitializeSRWLock(&lock->slim);
+    }
+    return lock;
+}
+
+void
+lock_take(lock_t *lock)
+{
+    AcquireSRWLockExclusive(&lock->slim);
+}
+
+void
+lock_release(lock_t *lock)
+{
+    ReleaseSRWLockExclusive(&lock->slim);
+}
+
+void
+lock_free(lock_t *lock)
+{
+    free(lock);
+}
+
 static void
 copy_text(char *out, size_t size, const wchar_t *text)
 {
@@ -329,27 +357,4 @@ platform_control(intptr_t descriptor, uint32_t code, const void *input, size_t i
     }
     *returned = count;
     return 0;
-}
-
-int64_t
-platform_write(int descriptor, const void *bytes, size_t size, failure_t *failure)
-{
-    int written = _write(descriptor, bytes, size > INT_MAX ? INT_MAX : (unsigned)size);
-    if (written < 0) {
-        /* Of a pipe that nobody reads any more the C library makes EINVAL. */
-        int error = _doserrno == ERROR_NO_DATA ? EPIPE : errno;
-        *failure = (failure_t){.system_error = error, .call = "write", .hint = ""};
-    }
-    return written;
-}
-
-void
-platform_cut_tail(int descriptor, uint64_t size)
-{
-    struct _stat64 status;
-    int64_t end = _lseeki64(descriptor, 0, SEEK_CUR);
-    if (end >= 0 && _fstat64(descriptor, &status) == 0 && (status.st_mode & _S_IFREG) != 0 &&
-        (uint64_t)end >= size && _chsize_s(descriptor, end - (int64_t)size) == 0) {
-        _lseeki64(descriptor, end - (int64_t)size, SEEK_SET);
-    }
 }

@@ -159,7 +159,7 @@ winsock_close(channel_t *channel)
     if (self->buffer != NULL) {
         self->buffer->release(self->buffer);
     }
-    free(channel->filter);
+    channel_close_filter(channel);
     free(self);
 }
 
@@ -182,7 +182,7 @@ winsock_open(const channel_options_t *options, failure_t *failure)
         .latency_ns = options->latency_ns,
     };
     self->arrived = WSA_INVALID_EVENT;
-    if (channel_copy_filter(&self->channel, options) < 0) {
+    if (channel_open_filter(&self->channel, options->filter) < 0) {
         windows_fail(failure, "malloc", ERROR_NOT_ENOUGH_MEMORY);
         goto failed;
     }
@@ -601,7 +601,9 @@ winsock_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failur
         }
         /* Before the drain: what comes during it sets the event again. */
         WSAResetEvent(self->arrived);
+        lock_take(channel->filter_lock);
         drain(self);
+        lock_release(channel->filter_lock);
         if (self->buffer->count > 0) {
             *block = take_buffer(self);
             return RECEIVE_BLOCK;
@@ -641,6 +643,7 @@ const backend_t winsock_backend = {
     .open = winsock_open,
     .bind = winsock_bind,
     .control = winsock_control,
+    .set_filter = channel_change_filter,
     .receive = winsock_receive,
     .wake = winsock_wake,
     .dropped = winsock_dropped,

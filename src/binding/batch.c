@@ -162,9 +162,21 @@ batch_repr(Batch *self)
                                 (unsigned long long)self->block->datagram_bytes);
 }
 
+PyDoc_STRVAR(write_to_doc,
+             "write_to($self, recorder, /)\n--\n\n"
+             "Write all datagrams with a ``Recorder``; return how many there were.\n\n"
+             "Raises:\n    OSError, ValueError: as ``Recorder.write``.");
+
+static PyObject *
+batch_write_to(Batch *self, PyObject *recorder)
+{
+    return PyObject_CallMethod(recorder, "write", "O", self);
+}
+
 static PyMethodDef batch_methods[] = {
     {"datagram", (PyCFunction)batch_datagram, METH_O, datagram_doc},
     {"datagrams", (PyCFunction)batch_datagrams, METH_NOARGS, datagrams_doc},
+    {"write_to", (PyCFunction)batch_write_to, METH_O, write_to_doc},
     {NULL, NULL, 0, NULL},
 };
 

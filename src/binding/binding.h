@@ -19,8 +19,8 @@ typedef struct {
     PyTypeObject *datagram_type;
     PyTypeObject *operation_type;
     PyTypeObject *raw_socket_type;
+    PyTypeObject *recording_type;
     PyTypeObject *savefile_reader_type;
-    PyTypeObject *savefile_writer_type;
     PyObject *winsock_error;
     PyObject *winsock_permission_error;
     PyObject *winsock_interrupted_error;
@@ -63,8 +63,8 @@ extern PyType_Spec column_spec;
 extern PyType_Spec datagram_spec;
 extern PyType_Spec operation_spec;
 extern PyType_Spec raw_socket_spec;
+extern PyType_Spec recording_spec;
 extern PyType_Spec savefile_reader_spec;
-extern PyType_Spec savefile_writer_spec;
 
 /* errors.c */
 int errors_add(PyObject *module, module_state_t *state);
@@ -73,6 +73,8 @@ PyObject *raise_savefile_fault(module_state_t *state, const char *reason, uint64
 
 /* enumerations.c */
 int enumerations_add(PyObject *module, module_state_t *state);
+/* The same for a file, without a Winsock number; the name may be NULL or None. */
+PyObject *raise_file_failure(const failure_t *failure, PyObject *filename);
 
 /* batch.c: a Batch owns its block. batch_new gives one over no datagrams; a receive makes it
  * first, so that no block can be lost for want of memory. */

@@ -128,12 +128,15 @@ set_attributes(PyObject *exception, const failure_t *failure)
     return 0;
 }
 
-static PyObject *
-raise_file_failure(const failure_t *failure)
+PyObject *
+raise_file_failure(const failure_t *failure, PyObject *filename)
 {
-    PyObject *exception = PyObject_CallFunction(
-        PyExc_OSError, "iN", failure->system_error,
-        PyUnicode_FromFormat("%s failed: %s", failure->call, strerror(failure->system_error)));
+    PyObject *text =
+        PyUnicode_FromFormat("%s failed: %s", failure->call, strerror(failure->system_error));
+    PyObject *exception =
+        filename == NULL || filename == Py_None
+            ? PyObject_CallFunction(PyExc_OSError, "iN", failure->system_error, text)
+            : PyObject_CallFunction(PyExc_OSError, "iNO", failure->system_error, text, filename);
     if (exception != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
         Py_DECREF(exception);
@@ -144,9 +147,6 @@ raise_file_failure(const failure_t *failure)
 PyObject *
 raise_failure(module_state_t *state, const failure_t *failure)
 {
-    if (failure->code == 0) {
-        return raise_file_failure(failure);
-    }
     PyObject *type = failure->code == WINSOCK_WSAEACCES  ? state->winsock_permission_error
                      : failure->code == WINSOCK_WSAEINTR ? state->winsock_interrupted_error
                                                          : state->winsock_error;

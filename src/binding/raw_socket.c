@@ -1,37 +1,8 @@
-/* RawSocket: the three calls by hand, over whichever backend.
- *
- * receive_lock is held by the thread that is inside the backend's receive(), control_lock by the
- * one inside bind(), control() or dropped(); both without the GIL. `channel` may be used under
- * either lock; close() takes both and sets it to NULL. `mode` and `dropped` are written under
- * control_lock. All other members need the GIL.
- */
-#include "binding/binding.h"
+#include "binding/raw_socket.h"
 
 #include <stdlib.h>
 
 #include "core/winsock_errors.h"
-
-#define NANOSECONDS_PER_MICROSECOND 1000
-
-typedef struct RawSocket {
-    PyObject_HEAD
-    channel_t *channel;
-    PyThread_type_lock receive_lock;
-    PyThread_type_lock control_lock;
-    const backend_t *backend;
-    enum ip_family family;
-    uint64_t buffer_size;
-    intptr_t descriptor; /* -1 when closed, and where there is none */
-    uint32_t mode;
-    bool closing;
-    bool ended;
-    uint64_t received;
-    uint64_t truncated;
-    uint64_t bytes;
-    int64_t dropped; /* as of the last time that the backend was asked */
-    struct RawSocket *next_open;
-    PyObject *weak_references;
-} RawSocket;
 
 static void
 add_to_open(module_state_t *state, RawSocket *self)
@@ -220,8 +191,8 @@ raw_socket_replay(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return self;
 }
 
-static int
-fail_closed(const char *call, failure_t *failure)
+int
+raw_socket_fail_closed(const char *call, failure_t *failure)
 {
     return fail(failure, call, WINSOCK_WSAENOTSOCK, "the socket is closed: open a new one");
 }
@@ -233,6 +204,10 @@ close_channel(RawSocket *self)
     self->dropped = self->backend->dropped(self->channel);
     self->backend->close(self->channel);
     self->channel = NULL;
+    if (self->leftover != NULL) {
+        self->leftover->release(self->leftover);
+        self->leftover = NULL;
+    }
 }
 
 PyDoc_STRVAR(close_doc,
@@ -299,7 +274,7 @@ raw_socket_bind(RawSocket *self, PyObject *interface)
     int result;
     Py_BEGIN_ALLOW_THREADS
     PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
-    result = self->channel == NULL ? fail_closed("bind", &failure)
+    result = self->channel == NULL ? raw_socket_fail_closed("bind", &failure)
                                    : self->backend->bind(self->channel, &where, &failure);
     PyThread_release_lock(self->control_lock);
     Py_END_ALLOW_THREADS
@@ -317,7 +292,7 @@ raw_socket_control(RawSocket *self, uint32_t code, const void *input, size_t inp
     int result;
     PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
     if (self->channel == NULL) {
-        result = fail_closed("WSAIoctl", failure);
+        result = raw_socket_fail_closed("WSAIoctl", failure);
     } else {
         result = self->backend->control(self->channel, code, input, input_size, output, output_size,
                                         returned, failure);
@@ -337,117 +312,41 @@ raw_socket_ioctl(RawSocket *self, PyObject *arguments)
     return control_own(state_of((PyObject *)self), self, arguments);
 }
 
-/* Without the GIL. A wait for another thread's receive() counts against the deadline. */
-static enum receive_outcome
-receive_block(RawSocket *self, int64_t deadline_ns, block_t **block, failure_t *failure)
-{
-    PY_TIMEOUT_T patience = -1; /* microseconds, for ever */
-    if (deadline_ns != INT64_MAX) {
-        int64_t rest = deadline_ns - platform_now_ns();
-        patience = rest > 0 ? rest / NANOSECONDS_PER_MICROSECOND : 0;
-    }
-    switch (PyThread_acquire_lock_timed(self->receive_lock, patience, 1)) {
-    case PY_LOCK_FAILURE:
-        return RECEIVE_TIMED_OUT;
-    case PY_LOCK_INTR:
-        return RECEIVE_INTERRUPTED;
-    case PY_LOCK_ACQUIRED:
-        break;
-    }
-    enum receive_outcome outcome = RECEIVE_WOKEN;
-    if (self->channel != NULL) {
-        outcome = self->backend->receive(self->channel, deadline_ns, block, failure);
-    }
-    PyThread_release_lock(self->receive_lock);
-    return outcome;
-}
-
-static void
-take_block(RawSocket *self, Batch *batch, block_t *block)
-{
-    batch_adopt(batch, block);
-    self->received += block->count;
-    self->truncated += block->truncated;
-    self->bytes += block->datagram_bytes;
-}
-
-/* Waits until there is something to tell: true with the batch filled or left empty, false with an
- * exception. */
-static bool
-receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
-{
-    module_state_t *state = state_of((PyObject *)self);
-    failure_t failure;
-    if (self->closing) {
-        fail_closed("receive", &failure);
-        raise_failure(state, &failure);
-        return false;
-    }
-    for (;;) {
-        enum receive_outcome outcome;
-        block_t *block = NULL;
-        int64_t slice_ns = platform_now_ns() + platform_signal_interval_ns;
-        bool is_slice = slice_ns < deadline_ns;
-        Py_BEGIN_ALLOW_THREADS
-        outcome = receive_block(self, is_slice ? slice_ns : deadline_ns, &block, &failure);
-        Py_END_ALLOW_THREADS
-        if (outcome == RECEIVE_TIMED_OUT && is_slice) {
-            outcome = RECEIVE_INTERRUPTED;
-        }
-        switch (outcome) {
-        case RECEIVE_BLOCK:
-            take_block(self, batch, block);
-            return true;
-        case RECEIVE_TIMED_OUT:
-            return true;
-        case RECEIVE_ENDED:
-            self->ended = true;
-            return true;
-        case RECEIVE_INTERRUPTED:
-            if (PyErr_CheckSignals() < 0) {
-                return false;
-            }
-            break;
-        case RECEIVE_WOKEN:
-            fail(&failure, "receive", WINSOCK_WSAEINTR, "the socket was closed meanwhile");
-            raise_failure(state, &failure);
-            return false;
-        case RECEIVE_FAILED:
-            raise_failure(state, &failure);
-            return false;
-        }
-    }
-}
-
 PyDoc_STRVAR(
-    receive_doc,
-    "receive($self, /, timeout=None)\n--\n\n"
-    "Wait for datagrams and return them as a ``Batch``; an empty one if none came in time\n"
-    "or if there will be no more (``ended``).\n"
+    set_filter_doc,
+    "set_filter($self, filter, /)\n--\n\n"
+    "Change the filter, also while another thread receives. What it refuses is not received\n"
+    "from now on, also if it is waiting already.\n"
     "\n"
     "Args:\n"
-    "    timeout: seconds; ``None`` waits for ever, 0 does not wait.\n"
+    "    filter: classic BPF instructions, or ``None`` for everything, as of ``RawSocket``.\n"
     "\n"
     "Raises:\n"
-    "    WinsockError: WSAENETDOWN when the interface went down or away, behind the last\n"
-    "        datagram (contract R14); WSAENOTSOCK if the socket is closed; WSAEINTR if\n"
-    "        another thread closes it meanwhile (R15).");
+    "    TypeError, ValueError: for a filter of the wrong type or one that cannot run.\n"
+    "    WinsockError: WSAENOTSOCK if the socket is closed; what the kernel says (socket(7)).\n"
+    "        The filter is then what it was.");
 
 static PyObject *
-raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs)
+raw_socket_set_filter(RawSocket *self, PyObject *object)
 {
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = Py_None;
-    int64_t deadline_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:receive", names, &timeout) ||
-        parse_deadline(timeout, &deadline_ns) < 0) {
+    filter_t *filter;
+    if (parse_filter(object, &filter) < 0) {
         return NULL;
     }
-    Batch *batch = batch_new(state_of((PyObject *)self));
-    if (batch != NULL && !receive_into(self, batch, deadline_ns)) {
-        Py_CLEAR(batch);
+    failure_t failure;
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    result = self->channel == NULL ? raw_socket_fail_closed("set_filter", &failure)
+                                   : self->backend->set_filter(self->channel, filter, &failure);
+    PyThread_release_lock(self->control_lock);
+    free(filter);
+    Py_END_ALLOW_THREADS
+    if (result < 0) {
+        return raise_failure(state_of((PyObject *)self), &failure);
     }
-    return (PyObject *)batch;
+    self->filter_changes++;
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(
@@ -460,11 +359,7 @@ static PyObject *
 raw_socket_statistics(RawSocket *self, PyObject *Py_UNUSED(ignored))
 {
     Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
-    if (self->channel != NULL) {
-        self->dropped = self->backend->dropped(self->channel);
-    }
-    PyThread_release_lock(self->control_lock);
+    raw_socket_dropped(self);
     Py_END_ALLOW_THREADS
     PyObject *dropped = self->dropped < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(self->dropped);
     return Py_BuildValue("(KNKK)", (unsigned long long)self->received, dropped,
@@ -545,7 +440,8 @@ static PyMethodDef raw_socket_methods[] = {
     {"bind", (PyCFunction)raw_socket_bind, METH_O, bind_doc},
     {"ioctl", (PyCFunction)raw_socket_ioctl, METH_VARARGS, ioctl_doc},
     {"receive", (PyCFunction)(void (*)(void))raw_socket_receive, METH_VARARGS | METH_KEYWORDS,
-     receive_doc},
+     raw_socket_receive_doc},
+    {"set_filter", (PyCFunction)raw_socket_set_filter, METH_O, set_filter_doc},
     {"statistics", (PyCFunction)raw_socket_statistics, METH_NOARGS, statistics_doc},
     {"fileno", (PyCFunction)raw_socket_fileno, METH_NOARGS, fileno_doc},
     {"close", (PyCFunction)raw_socket_close, METH_NOARGS, close_doc},

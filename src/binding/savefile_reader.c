@@ -4,8 +4,8 @@
  * mapped, or a bytearray that was read. A block's bytes are those of a segment, which it holds.
  *
  * receive_lock is held by the thread that is inside receive(), with the GIL or without it; it
- * guards the window. parse_lock guards `reader` and `selection`, and nobody waits or runs Python
- * while holding it. All other members need the GIL.
+ * guards the window. parse_lock guards `reader`, `selection` and `filter`, and nobody waits or runs
+ * Python while holding it. All other members need the GIL.
  */
 #include "binding/binding.h"
 
@@ -32,6 +32,7 @@ typedef struct {
     savefile_reader_t reader;
     savefile_selection_t selection;
     filter_t *filter;
+    uint64_t filter_changes;
     size_t batch_size;
     uint64_t buffer_size;
     bool closing;
@@ -82,10 +83,10 @@ segment_block_shrink(segment_block_t *self)
 }
 
 static int
-fail_closed(SavefileReader *self, int code)
+fail_closed(SavefileReader *self, const char *call, int code)
 {
     failure_t failure;
-    fail(&failure, "receive", code,
+    fail(&failure, call, code,
          code == WINSOCK_WSAEINTR ? "the savefile was closed meanwhile"
                                   : "the savefile is closed: open it again");
     raise_failure(state_of((PyObject *)self), &failure);
@@ -123,14 +124,14 @@ static int
 read_more(SavefileReader *self)
 {
     if (self->closing) {
-        return fail_closed(self, WINSOCK_WSAEINTR);
+        return fail_closed(self, "receive", WINSOCK_WSAEINTR);
     }
     PyObject *piece = PyObject_CallFunction(self->read, "n", PIECE);
     if (piece == NULL) {
         /* A closed file is read no further: ValueError. */
         if (self->closing && PyErr_ExceptionMatches(PyExc_ValueError)) {
             PyErr_Clear();
-            return fail_closed(self, WINSOCK_WSAEINTR);
+            return fail_closed(self, "receive", WINSOCK_WSAEINTR);
         }
         return -1;
     }
@@ -334,6 +335,32 @@ end_receive(SavefileReader *self)
     PyThread_release_lock(self->receive_lock);
 }
 
+/* For a look at the reader, which another thread may be using without the GIL. */
+static void
+lock_parser(SavefileReader *self)
+{
+    Py_BEGIN_ALLOW_THREADS
+    PyThread_acquire_lock(self->parse_lock, WAIT_LOCK);
+    Py_END_ALLOW_THREADS
+}
+
+static bool
+wants(const void *context, const block_t *block, const record_t *record)
+{
+    const filter_t *filter = context;
+    return filter == NULL || filter_run(filter, block->bytes + record->offset, record->length,
+                                        record->original_length) != 0;
+}
+
+/* Drops what is not wanted by a filter that another thread has set since the block was filled. */
+static void
+refilter(SavefileReader *self, block_t *block)
+{
+    lock_parser(self);
+    block_select(block, wants, self->filter);
+    PyThread_release_lock(self->parse_lock);
+}
+
 /* Fills the block until there is something to tell. 0, or -1 with an exception and nothing in the
  * block. */
 static int
@@ -342,12 +369,16 @@ fill(SavefileReader *self, block_t *block)
     module_state_t *state = state_of((PyObject *)self);
     for (;;) {
         enum savefile_step step;
+        uint64_t changes = self->filter_changes;
         Py_BEGIN_ALLOW_THREADS
         PyThread_acquire_lock(self->parse_lock, WAIT_LOCK);
         step =
             savefile_fill(&self->reader, &self->window, &self->selection, block, self->batch_size);
         PyThread_release_lock(self->parse_lock);
         Py_END_ALLOW_THREADS
+        if (block->count > 0 && changes != self->filter_changes) {
+            refilter(self, block);
+        }
         /* What comes behind the datagrams that are here is met again by the next call. */
         if (block->count > 0) {
             return 0;
@@ -383,7 +414,7 @@ static int
 receive_into(SavefileReader *self, Batch *batch)
 {
     if (self->closing) {
-        return fail_closed(self, WINSOCK_WSAENOTSOCK);
+        return fail_closed(self, "receive", WINSOCK_WSAENOTSOCK);
     }
     segment_block_t *block = segment_block_new(self->batch_size);
     if (block == NULL) {
@@ -458,15 +489,6 @@ savefile_reader_close(SavefileReader *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* For a look at the reader, which another thread may be using without the GIL. */
-static void
-lock_parser(SavefileReader *self)
-{
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->parse_lock, WAIT_LOCK);
-    Py_END_ALLOW_THREADS
-}
-
 /* A copy on the heap of what was described so far. The texts stay where they are for as long as the
  * reader lives. NULL with an exception. */
 static savefile_interface_t *
@@ -483,6 +505,37 @@ copy_interfaces(SavefileReader *self, size_t *count)
         PyErr_NoMemory();
     }
     return copy;
+}
+
+PyDoc_STRVAR(
+    set_filter_doc,
+    "set_filter($self, filter, /)\n--\n\n"
+    "Change the filter, also while another thread receives: a packet that is read from now\n"
+    "on must pass it. ``None`` wants everything.\n"
+    "\n"
+    "Raises:\n"
+    "    TypeError, ValueError: for a filter of the wrong type or one that cannot run.\n"
+    "    WinsockError: WSAENOTSOCK if the reader is closed.");
+
+static PyObject *
+savefile_reader_set_filter(SavefileReader *self, PyObject *object)
+{
+    filter_t *filter;
+    if (self->closing) {
+        fail_closed(self, "set_filter", WINSOCK_WSAENOTSOCK);
+        return NULL;
+    }
+    if (parse_filter(object, &filter) < 0) {
+        return NULL;
+    }
+    lock_parser(self);
+    filter_t *before = self->filter;
+    self->filter = filter;
+    self->selection.filter = filter;
+    self->filter_changes++;
+    PyThread_release_lock(self->parse_lock);
+    free(before);
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(
@@ -619,6 +672,7 @@ savefile_reader_get_ended(SavefileReader *self, void *Py_UNUSED(closure))
 static PyMethodDef savefile_reader_methods[] = {
     {"receive", (PyCFunction)(void (*)(void))savefile_reader_receive, METH_VARARGS | METH_KEYWORDS,
      receive_doc},
+    {"set_filter", (PyCFunction)savefile_reader_set_filter, METH_O, set_filter_doc},
     {"statistics", (PyCFunction)savefile_reader_statistics, METH_NOARGS, statistics_doc},
     {"fileno", (PyCFunction)savefile_reader_fileno, METH_NOARGS, fileno_doc},
     {"close", (PyCFunction)savefile_reader_close, METH_NOARGS, close_doc},

@@ -45,3 +45,32 @@ block_append(block_t *block, const uint8_t *data, record_t record)
     block->records[block->count++] = record;
     block_count(block, &record);
 }
+
+void
+block_select(block_t *block,
+             bool (*wants)(const void *context, const block_t *block, const record_t *record),
+             const void *context)
+{
+    size_t kept = 0;
+    block->datagram_bytes = 0;
+    block->truncated = 0;
+    for (size_t i = 0; i < block->count; i++) {
+        const record_t *record = &block->records[i];
+        if (wants(context, block, record)) {
+            block_count(block, record);
+            block->records[kept++] = *record;
+        }
+    }
+    block->count = kept;
+}
+
+void
+block_skip(block_t *block, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        block->datagram_bytes -= block->records[i].length;
+        block->truncated -= (block->records[i].flags & RECORD_TRUNCATED) != 0;
+    }
+    block->records += count;
+    block->count -= count;
+}

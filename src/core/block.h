@@ -58,6 +58,14 @@ block_t *block_new(size_t byte_room, size_t record_room);
  * block_new block. The caller knows that there is room. */
 void block_append(block_t *block, const uint8_t *data, record_t record);
 
+/* Drops the first records. */
+void block_skip(block_t *block, size_t count);
+
+/* Keeps those records that are wanted. */
+void block_select(block_t *block,
+                  bool (*wants)(const void *context, const block_t *block, const record_t *record),
+                  const void *context);
+
 /* Counts a record that was just completed into the block's sums. */
 static inline void
 block_count(block_t *block, const record_t *record)

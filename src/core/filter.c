@@ -1,6 +1,5 @@
 #include "core/filter.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +59,11 @@ filter_new(const filter_instruction_t *instructions, size_t count)
     filter_t *self = malloc(sizeof *self + count * sizeof instructions[0]);
     if (self != NULL) {
         self->count = count;
+        self->reads_length = false;
+        for (size_t i = 0; i < count; i++) {
+            self->reads_length |= instructions[i].code == (CLASS_LD | MODE_LENGTH) ||
+                                  instructions[i].code == (CLASS_LDX | MODE_LENGTH);
+        }
         memcpy(self->instructions, instructions, count * sizeof instructions[0]);
     }
     return self;

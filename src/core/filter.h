@@ -5,6 +5,7 @@
 #ifndef WINSOCKCTL_FILTER_H
 #define WINSOCKCTL_FILTER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ typedef struct {
 
 typedef struct {
     size_t count;
+    bool reads_length; /* of the datagram */
     filter_instruction_t instructions[];
 } filter_t;
 

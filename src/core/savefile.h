@@ -1,4 +1,4 @@
-/* Savefiles: the pcap format with nanosecond stamps and link type RAW.
+/* Savefiles: what is written of the pcap format, with nanosecond stamps and link type RAW.
  * https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html
  */
 #ifndef WINSOCKCTL_SAVEFILE_H
@@ -8,6 +8,12 @@
 #include <stdint.h>
 
 #include "core/block.h"
+
+enum savefile_format {
+    SAVEFILE_UNKNOWN, /* of a file of which nothing was read yet */
+    SAVEFILE_PCAP,
+    SAVEFILE_PCAPNG,
+};
 
 #define SAVEFILE_HEADER_SIZE 24
 #define SAVEFILE_RECORD_HEADER_SIZE 16

@@ -12,14 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/savefile.h"
+
 /* What a packet or block may claim for itself: far more than any program writes. */
 #define SAVEFILE_LARGEST_BLOCK ((uint32_t)16 << 20)
-
-enum savefile_format {
-    SAVEFILE_UNKNOWN, /* nothing was read yet */
-    SAVEFILE_PCAP,
-    SAVEFILE_PCAPNG,
-};
 
 /* A pcap file has one. Texts are NULL where the file has none. */
 typedef struct {

@@ -29,9 +29,11 @@ from winsockctl._filter import Filter, FilterSyntaxError
 from winsockctl._interfaces import Interface, interfaces
 from winsockctl._operation import Operation, start_ioctl
 from winsockctl._reader import Reader, Statistics
+from winsockctl._recorder import Recorder
 from winsockctl._replay import Replay
 from winsockctl._savefile import Savefile, SavefileInterface, open_savefile
 from winsockctl._structures import InterfaceInfo, TcpInfo, TcpState
+from winsockctl._version import __version__ as __version__
 from winsockctl._winsockctl import (
     Batch,
     Datagram,
@@ -39,14 +41,11 @@ from winsockctl._winsockctl import (
     RawSocket,
     RecordFlag,
     SavefileError,
-    SavefileWriter,
     WinsockError,
     WinsockInterruptedError,
     WinsockPermissionError,
     backends,
 )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Batch",
@@ -63,11 +62,11 @@ __all__ = [
     "RcvAll",
     "Reader",
     "RecordFlag",
+    "Recorder",
     "Replay",
     "Savefile",
     "SavefileError",
     "SavefileInterface",
-    "SavefileWriter",
     "Statistics",
     "TcpInfo",
     "TcpState",

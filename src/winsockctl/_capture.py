@@ -73,9 +73,8 @@ class Capture(Reader):
             buffer_size=buffer_size,
             latency=latency,
         )
-        super().__init__(raw)
+        super().__init__(raw, filter=wanted)
         self._interface = interface
-        self._filter = wanted
         try:
             raw.bind(interface)
             set_rcvall(raw, mode)
@@ -87,11 +86,6 @@ class Capture(Reader):
     def interface(self) -> str | int:
         """The interface as it was given."""
         return self._interface
-
-    @property
-    def filter(self) -> Filter | None:
-        """Which datagrams are wanted; ``None`` for all of them."""
-        return self._filter
 
     @property
     def family(self) -> int:

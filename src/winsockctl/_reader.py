@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, Self
 
+from winsockctl._options import instructions, parse_filter
 from winsockctl._winsockctl import WinsockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+    from winsockctl._filter import Filter
+    from winsockctl._filter.bpf import Instruction
     from winsockctl._winsockctl import Batch, Datagram
 
 
@@ -29,6 +32,7 @@ class Source(Protocol):
     def receive(self, timeout: float | None = None) -> Batch: ...
     def statistics(self) -> tuple[int, int | None, int, int]: ...
     def fileno(self) -> int: ...
+    def set_filter(self, program: Sequence[Instruction] | None) -> None: ...
     def close(self) -> None: ...
 
 
@@ -59,10 +63,12 @@ class Reader:
 
     Args:
         socket: a ``RawSocket`` that is bound and turned on. The reader owns it and closes it.
+        filter: what the socket was given as its filter, for the property of this name.
     """
 
-    def __init__(self, socket: Source) -> None:
+    def __init__(self, socket: Source, *, filter: Filter | None = None) -> None:
         self._socket = socket
+        self._filter = filter
 
     def read(self, timeout: float | None = None) -> Batch:
         """Wait for the next batch.
@@ -107,6 +113,26 @@ class Reader:
     def __iter__(self) -> Iterator[memoryview]:
         """Iterate over the bytes of each datagram, IP header first; ends as ``batches`` does."""
         return chain.from_iterable(self.batches())
+
+    @property
+    def filter(self) -> Filter | None:
+        """Which datagrams are wanted; ``None`` for all of them.
+
+        A ``Filter`` or an expression can be set at any time, also while another thread reads. No
+        datagram that the new filter refuses is delivered after that, not even one that was already
+        waiting; of one that came before, the new filter sees the bytes that ``snaplen`` has left.
+
+        Raises:
+            TypeError, FilterSyntaxError: for what is no filter; the old one stays.
+            WinsockError: WSAENOTSOCK if the reader is closed.
+        """
+        return self._filter
+
+    @filter.setter
+    def filter(self, wanted: Filter | str | None) -> None:
+        changed = parse_filter(wanted)
+        self._socket.set_filter(instructions(changed))
+        self._filter = changed
 
     @property
     def statistics(self) -> Statistics:

@@ -45,13 +45,14 @@ class Replay(Reader):
         batch_size: int = 1024,
         wait: bool = False,
     ) -> None:
+        wanted = parse_filter(filter)
         raw = RawSocket.replay(
             datagrams,
-            filter=instructions(parse_filter(filter)),
+            filter=instructions(wanted),
             snaplen=snaplen,
             batch_size=batch_size,
             wait=wait,
         )
-        super().__init__(raw)
+        super().__init__(raw, filter=wanted)
         raw.bind("replay")
         set_rcvall(raw, RcvAll.ON)

@@ -64,14 +64,14 @@ class Savefile(Reader):
         snaplen: int | None = None,
         batch_size: int = 1024,
     ) -> None:
-        program = instructions(parse_filter(filter))
+        wanted = parse_filter(filter)
         with contextlib.ExitStack() as undo:
             source, self._compression = _open(file, undo)
             self._reader = SavefileReader(
-                source, filter=program, snaplen=snaplen, batch_size=batch_size
+                source, filter=instructions(wanted), snaplen=snaplen, batch_size=batch_size
             )
             self._files = undo.pop_all()
-        super().__init__(self._reader)
+        super().__init__(self._reader, filter=wanted)
 
     @property
     def format(self) -> str:

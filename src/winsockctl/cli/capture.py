@@ -1,4 +1,4 @@
-"""``winsockctl capture``: the datagrams of an interface as lines or as a pcap file."""
+"""``winsockctl capture``: the datagrams of an interface as lines or in savefiles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from winsockctl import Capture, RcvAll, SavefileWriter, interfaces
-from winsockctl.cli.errors import UsageError, naming
+from winsockctl import Capture, RcvAll, interfaces
+from winsockctl.cli import recording
+from winsockctl.cli.errors import naming
 from winsockctl.cli.output import say
 from winsockctl.cli.summary import hex_dump, line
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from winsockctl import Batch, Statistics
+    from winsockctl import Recorder, Statistics
 
 _STATUS_INTERVAL = 1.0  # seconds
 # How long a signal may go unnoticed.
@@ -33,20 +34,28 @@ _STATUS_WIDTH = 76  # columns
 
 
 class _Sink(Protocol):
-    def take(self, batch: Batch, count: int) -> None:
-        """Take the first ``count`` datagrams."""
+    truncated_beyond_limit: int
 
-    def status(self, capture: Capture, received: int) -> None:
+    @property
+    def received(self) -> int:
+        """Datagrams taken so far."""
+
+    def take(self, capture: Capture, seconds: float, limit: int) -> None:
+        """Take at most ``limit`` datagrams for at most so long."""
+
+    def is_full(self) -> bool:
+        """Whether it takes no more."""
+
+    def status(self, capture: Capture) -> None:
         """Tell how it goes, if there is nothing else to be seen of it."""
+
+    def end(self) -> None:
+        """Write what was not written yet."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Capture until the count, the time, a signal, or the reader of the output ends it."""
-    if arguments.write == "-" and (sys.stdout is None or sys.stdout.isatty()):
-        raise UsageError(
-            "'-w -' writes binary data: send standard output to a file or a program, "
-            "as in 'winsockctl capture INTERFACE -w - | tshark -r -'"
-        )
+    recording.check(arguments, "winsockctl capture INTERFACE -w - | tshark -r -")
     family = {(True, False): socket.AF_INET, (False, True): socket.AF_INET6}
     with naming(arguments.interface):
         capture = Capture(
@@ -61,9 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     with capture, _StopSignals() as signals, _sink(arguments) as sink:
         pump = _Pump(capture, sink, arguments, signals)
         try:
-            target = f" into {_target_name(arguments)}" if arguments.write else ""
+            target = f" into {recording.target_name(arguments)}" if arguments.write else ""
             _tell(f"capturing on {arguments.interface}{target} ({capture.backend}), Ctrl-C ends")
             pump.run()
+            sink.end()
         except BrokenPipeError:
             # As after "| head": the capture ends when nobody reads it any more.
             pass
@@ -99,34 +109,32 @@ class _Pump:
             self._end = time.monotonic() + arguments.seconds
         # The last block comes after the latency, counted by a timer that may just have run.
         self._grace = 2 * arguments.latency + 0.05  # seconds
-        self._received = 0
-        self._truncated_beyond_limit = 0
 
     def run(self) -> None:
         """Work until the count, the time or a signal; then fetch what was received before it."""
-        while self._received < self._limit and not self._signals.came:
+        while self._wants_more() and not self._signals.came:
             left = self._end - time.monotonic()
             if left <= 0:
                 break
-            self._take(self._capture.read(min(_LOOK_INTERVAL, left)))
+            self._take(min(_LOOK_INTERVAL, left))
         self._capture.mode = RcvAll.OFF
-        while self._received < self._limit and (batch := self._capture.read(self._grace)):
-            self._take(batch)
+        while self._wants_more() and self._take(self._grace):
+            pass
 
-    def _take(self, batch: Batch) -> None:
-        count = min(len(batch), self._limit - self._received)
-        self._received += count
-        if batch:
-            self._sink.take(batch, count)
-        beyond = islice(batch.datagrams(), count, None)
-        self._truncated_beyond_limit += sum(datagram.truncated for datagram in beyond)
-        self._sink.status(self._capture, self._received)
+    def _wants_more(self) -> bool:
+        return self._sink.received < self._limit and not self._sink.is_full()
+
+    def _take(self, seconds: float) -> int:
+        before = self._sink.received
+        self._sink.take(self._capture, seconds, self._limit - before)
+        self._sink.status(self._capture)
+        return self._sink.received - before
 
     def totals(self) -> str:
         """Return the closing line."""
         statistics = self._capture.statistics
-        truncated = statistics.truncated - self._truncated_beyond_limit
-        text = f"{_counts(self._received, statistics)}, {truncated} truncated"
+        truncated = statistics.truncated - self._sink.truncated_beyond_limit
+        text = f"{_counts(self._sink.received, statistics)}, {truncated} truncated"
         if statistics.dropped:
             had = statistics.buffer_size / 2**20
             text += f"; the buffer had {had:g} MiB, a larger --buffer-size drops less"
@@ -138,33 +146,64 @@ class _Lines:
 
     def __init__(self, *, with_bytes: bool) -> None:
         self._with_bytes = with_bytes
+        self.received = 0
+        self.truncated_beyond_limit = 0
 
-    def take(self, batch: Batch, count: int) -> None:
+    def take(self, capture: Capture, seconds: float, limit: int) -> None:
+        batch = capture.read(seconds)
+        beyond = islice(batch.datagrams(), limit, None)
+        self.truncated_beyond_limit += sum(datagram.truncated for datagram in beyond)
+        self.received += min(len(batch), limit)
         lines = []
-        for datagram in islice(batch.datagrams(), count):
+        for datagram in islice(batch.datagrams(), limit):
             lines.append(line(datagram))
             if self._with_bytes:
                 lines += hex_dump(datagram.data)
-        say("\n".join(lines))
+        if lines:
+            say("\n".join(lines))
 
-    def status(self, capture: Capture, received: int) -> None:
+    def is_full(self) -> bool:
+        return False
+
+    def status(self, capture: Capture) -> None:
+        pass
+
+    def end(self) -> None:
         pass
 
 
 class _Savefile:
-    """A pcap file; how it goes is told on a terminal about once a second."""
+    """Savefiles; how it goes is told on a terminal about once a second."""
 
-    def __init__(self, writer: SavefileWriter, name: str) -> None:
-        self._writer = writer
-        self._name = name
+    truncated_beyond_limit = 0
+
+    def __init__(self, recorder: Recorder, limit: int | None) -> None:
+        self._recorder = recorder
+        self._limit = limit
+        self._full = False
         self._told_at = time.monotonic()
         self._told_received = 0
 
-    def take(self, batch: Batch, count: int) -> None:
-        with naming(self._name):
-            self._writer.write(batch, count)
+    @property
+    def received(self) -> int:
+        return self._recorder.datagrams
 
-    def status(self, capture: Capture, received: int) -> None:
+    def take(self, capture: Capture, seconds: float, limit: int) -> None:
+        # The clock that record() goes by; monotonic() may lag behind it (Windows).
+        end = time.perf_counter() + seconds
+        room = None if self._limit is None else self._limit - self._recorder.bytes
+        if room is not None and room <= 0:
+            self._full = True
+            return
+        count = self._recorder.record(capture, count=limit, bytes=room, seconds=seconds)
+        # What ends it before its time is the one datagram that would be too much.
+        self._full = room is not None and count < limit and time.perf_counter() < end
+
+    def is_full(self) -> bool:
+        return self._full
+
+    def status(self, capture: Capture) -> None:
+        received = self.received
         elapsed = time.monotonic() - self._told_at
         if elapsed < _STATUS_INTERVAL or not _on_terminal():
             return
@@ -172,8 +211,11 @@ class _Savefile:
         self._told_at += elapsed
         self._told_received = received
         counts = _counts(received, capture.statistics)
-        text = f"{counts}, {self._writer.size} bytes, {rate:.0f}/s"
+        text = f"{counts}, {self._recorder.bytes} bytes, {rate:.0f}/s"
         print(f"\r{text:<{_STATUS_WIDTH}}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        self._recorder.close()
 
 
 @contextlib.contextmanager
@@ -181,16 +223,8 @@ def _sink(arguments: argparse.Namespace) -> Iterator[_Sink]:
     if arguments.write is None:
         yield _Lines(with_bytes=arguments.hex)
         return
-    name = _target_name(arguments)
-    target = sys.stdout.fileno() if arguments.write == "-" else arguments.write
-    with open(target, "wb", buffering=0, closefd=arguments.write != "-") as file:
-        with naming(name):
-            writer = SavefileWriter(file.fileno(), snaplen=arguments.snaplen)
-        yield _Savefile(writer, name)
-
-
-def _target_name(arguments: argparse.Namespace) -> str:
-    return "standard output" if arguments.write == "-" else str(arguments.write)
+    with recording.recorder(arguments, interface=arguments.interface) as recorder:
+        yield _Savefile(recorder, arguments.bytes)
 
 
 class _StopSignals:

@@ -39,9 +39,9 @@ examples:
   winsockctl demo                           see it work, nothing to prepare
   winsockctl interfaces                     what can be captured
   winsockctl capture eth0                   one line a datagram until Ctrl-C
-  winsockctl capture eth0 -w out.pcap       record to a file for tshark or Wireshark
-  winsockctl read out.pcap udp port 53      what a savefile has, filtered
-  winsockctl info out.pcap                  how much of what a savefile has
+  winsockctl capture eth0 -w out.pcapng       record to a file for tshark or Wireshark
+  winsockctl read out.pcapng udp port 53      what a savefile has, filtered
+  winsockctl info out.pcapng                  how much of what a savefile has
   winsockctl doctor                         what works on this machine, and why not
 
 'winsockctl COMMAND -h' explains a command and its options.
@@ -90,8 +90,11 @@ examples:
   winsockctl capture 2 -6 -s 10                 IPv6 on interface number 2, for 10 seconds
   winsockctl capture eth0 udp port 53           only DNS over UDP
   winsockctl capture eth0 -x --snaplen 64       the first 64 bytes of each, as a hex dump
-  winsockctl capture eth0 -w out.pcap           to a file, for tshark or Wireshark
-  winsockctl capture eth0 -w - | tshark -r -    to another program
+  winsockctl capture eth0 -w out.pcapng         to a file, for tshark or Wireshark
+  winsockctl capture eth0 -U -w - | tshark -r - to another program, at once
+  winsockctl capture eth0 -w out.pcapng --rotate-size 100M --files 10
+                                                the newest 10 files of 100 MiB, named as
+                                                out_00001_20261121120000.pcapng
 
 Needs the privilege to capture (Linux: root or CAP_NET_RAW); 'winsockctl doctor'
 tells whether you have it. 'winsockctl interfaces' lists the interfaces.""",
@@ -261,9 +264,61 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "-w",
         "--write",
         metavar="FILE",
-        help="write a pcap file (nanosecond time stamps, LINKTYPE_RAW) instead of lines; "
-        "- is standard output",
+        help="write a savefile instead of lines; - is standard output",
     )
+    _add_savefile(parser)
+
+
+def _add_savefile(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("savefiles (with -w)")
+    group.add_argument(
+        "--format",
+        choices=("pcapng", "pcap"),
+        help="default: pcap if the name ends in .pcap, else pcapng",
+    )
+    group.add_argument(
+        "-U",
+        "--flush",
+        action="store_true",
+        help="write each batch at once, for a program that reads along",
+    )
+    group.add_argument(
+        "--bytes", metavar="N", type=_size, help="end before more than N bytes are written"
+    )
+    group.add_argument(
+        "--rotate-size", metavar="N", type=_size, help="go on in a new file after N bytes"
+    )
+    group.add_argument(
+        "--rotate-seconds",
+        metavar="S",
+        type=_number(float, 0.001),
+        help="go on in a new file after S seconds, with the next datagram",
+    )
+    group.add_argument(
+        "--rotate-count",
+        metavar="N",
+        type=_number(int, 1),
+        help="go on in a new file after N datagrams",
+    )
+    group.add_argument(
+        "--files",
+        metavar="N",
+        type=_number(int, 1),
+        help="keep the newest N files and remove the oldest (default: keep all)",
+    )
+    group.add_argument("--comment", metavar="TEXT", help="a comment in the file (pcapng)")
+
+
+_UNITS = {"k": 10, "M": 20, "G": 30}  # powers of two
+
+
+def _size(text: str) -> int:
+    digits, shift = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 0)
+    if not (digits.isascii() and digits.isdecimal() and int(digits) > 0):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of bytes such as 1000000, 500k, 100M or 2G"
+        )
+    return int(digits) << shift
 
 
 def _number(

@@ -8,8 +8,8 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from winsockctl import SavefileWriter
-from winsockctl.cli.errors import UsageError, naming
+from winsockctl.cli import recording
+from winsockctl.cli.errors import UsageError
 from winsockctl.cli.output import say
 from winsockctl.cli.savefile import Input
 from winsockctl.cli.summary import hex_dump, line
@@ -18,31 +18,30 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from winsockctl import Batch
+    from winsockctl import Batch, Savefile
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read to the end or to the count."""
-    if arguments.write == "-" and (sys.stdout is None or sys.stdout.isatty()):
-        raise UsageError("'-w -' writes binary data: send standard output to a file or a program")
+    recording.check(arguments, "winsockctl read FILE -w - | tshark -r -")
     source = Input(
         arguments.file, filter=" ".join(arguments.filter) or None, snaplen=arguments.snaplen
     )
     _refuse_same_file(source, arguments.write)
     read = truncated = 0
-    with source.savefile, _sink(arguments) as take:
+    with source.savefile as savefile, _sink(arguments, savefile) as take:
         try:
             for batch in source.batches():
-                count = len(batch)
+                wanted = len(batch)
                 if arguments.count is not None:
-                    count = min(count, arguments.count - read)
-                take(batch, count)
+                    wanted = min(wanted, arguments.count - read)
+                count = take(batch, wanted)
                 read += count
                 truncated += sum(each.truncated for each in islice(batch.datagrams(), count))
-                if read == arguments.count:
+                if count < wanted or read == arguments.count:
                     break
         finally:
-            passed_over = source.savefile.statistics.passed_over
+            passed_over = savefile.statistics.passed_over
             counts = f"{read} read, {passed_over} passed over, {truncated} truncated"
             print(counts, file=sys.stderr, flush=True)
     return 0
@@ -55,27 +54,29 @@ def _refuse_same_file(source: Input, target: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _sink(arguments: argparse.Namespace) -> Iterator[Callable[[Batch, int], None]]:
+def _sink(
+    arguments: argparse.Namespace, savefile: Savefile
+) -> Iterator[Callable[[Batch, int], int]]:
+    """What takes the first datagrams of a batch, and tells how many it has taken."""
     if arguments.write is None:
         yield lambda batch, count: _show(batch, count, with_bytes=arguments.hex)
         return
-    name = "standard output" if arguments.write == "-" else str(arguments.write)
-    target = sys.stdout.fileno() if arguments.write == "-" else arguments.write
-    with open(target, "wb", buffering=0, closefd=arguments.write != "-") as file:
+    names = {entry.name or "" for entry in savefile.interfaces}
+    interface = names.pop() if len(names) == 1 else ""
+    with recording.recorder(arguments, interface=interface, comment=savefile.comment) as recorder:
 
-        def write(batch: Batch, count: int) -> None:
-            with naming(name):
-                writer.write(batch, count)
+        def write(batch: Batch, count: int) -> int:
+            room = None if arguments.bytes is None else max(arguments.bytes - recorder.bytes, 0)
+            return recorder.write(batch, count, bytes=room)
 
-        with naming(name):
-            writer = SavefileWriter(file.fileno(), snaplen=arguments.snaplen)
         yield write
 
 
-def _show(batch: Batch, count: int, *, with_bytes: bool) -> None:
+def _show(batch: Batch, count: int, *, with_bytes: bool) -> int:
     lines = []
     for datagram in islice(batch.datagrams(), count):
         lines.append(line(datagram))
         if with_bytes:
             lines += hex_dump(datagram.data)
     say("\n".join(lines))
+    return count
