@@ -96,7 +96,7 @@ PyObject *batch_iterator_new(module_state_t *state, Batch *batch, bool datagrams
 
 /* column.c: a memoryview over the records of a batch, or over one member of each. */
 typedef struct column_layout column_layout_t;
-extern const column_layout_t column_records, column_timestamps, column_lengths;
+extern const column_layout_t column_records, column_timestamps, column_offsets, column_lengths;
 PyObject *column_view(module_state_t *state, Batch *batch, const column_layout_t *layout);
 
 /* datagram.c */
