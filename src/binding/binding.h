@@ -127,6 +127,7 @@ void replay_source_clear(replay_source_t *source);
 int raw_socket_parse_backend(PyObject *object, const char **name); /* None is NULL */
 int raw_socket_parse_numbers(PyObject *protocol, PyObject *buffer_size, double latency,
                              channel_options_t *options);
+int raw_socket_parse_fanout(PyObject *object, channel_options_t *options); /* None is no group */
 /* The text of `where` belongs to *keep, which is a new reference or NULL, also after a failure. */
 int raw_socket_parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep);
 

@@ -112,6 +112,7 @@ class RawSocket:
         snaplen: int | None = None,
         latency: float = 0.01,
         filter: Sequence[tuple[int, int, int, int]] | None = None,
+        fanout: int | None = None,
         backend: str | None = None,
     ) -> Self: ...
     @classmethod

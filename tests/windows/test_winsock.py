@@ -120,6 +120,14 @@ def test_r3_socket_bind_and_control_code_in_this_order(
     assert len({call.socket for call in calls} - {calls[0].socket}) <= 1
 
 
+def test_fanout_is_refused_before_the_system_is_asked(hook: Hook) -> None:
+    with pytest.raises(WinsockError) as caught:
+        Capture("127.0.0.1", fanout=1)
+    assert (caught.value.symbol, caught.value.call) == ("WSAEOPNOTSUPP", "socket")
+    assert "leave out fanout" in caught.value.hint
+    assert hook.count("WSASocketW") == 0
+
+
 def test_r2_the_documented_protocol_of_ipv6_can_be_asked_for(hook: Hook) -> None:
     RawSocket(socket.AF_INET6, socket.IPPROTO_IPV6).close()
     (opened,) = (call for call in hook.calls if call.function == "WSASocketW")
