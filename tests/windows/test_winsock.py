@@ -217,6 +217,19 @@ def test_one_receive_a_datagram_and_no_wait_between_those_that_are_there(
     assert "WaitForMultipleObjects" not in names
 
 
+@families
+def test_no_allocation_a_datagram(hook: Hook, family: int, talk: Talk) -> None:
+    def allocations(count: int) -> int:
+        with Capture(LOOPBACK[socket.AddressFamily(family)], latency=5) as capture:
+            talk.say(*[b"x" * 20] * count)
+            time.sleep(0.3)  # until Wine has them all in the raw socket
+            hook.forget()
+            assert len(capture.read(PATIENCE)) == count
+            return sum(hook.count(name) for name in ("malloc", "calloc", "realloc"))
+
+    assert 0 < allocations(300) == allocations(3)
+
+
 def test_records_tell_time_direction_and_interface(hook: Hook) -> None:
     talk = Talk(socket.AF_INET)
     before = time.time_ns()
