@@ -1,12 +1,12 @@
 # Every command of the project. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev lint format build sanitize fuzz windows bench clean
+.PHONY: help demo test dev lint format build sanitize fuzz windows bench bench-smoke bench-venv clean
 
 BIN := .venv/bin
 STRICT := WINSOCKCTL_STRICT=1
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## set up and watch datagrams of traffic made for the purpose
 	sh tools/setup.sh run && $(BIN)/winsockctl demo
@@ -61,8 +61,14 @@ fuzz: ## fuzz the C of core/ with clang's libFuzzer; FUZZ_SECONDS=30 for each ta
 windows: ## build for Windows, run the tests there under Wine; installs what it takes
 	python3 tools/windows/rig.py all
 
-bench: .venv/dev ## measure the receive path beside the standard library
-	$(BIN)/pytest benchmarks --benchmark-only
+bench: bench-venv ## measure what a datagram costs beside the peers, write docs/performance.md
+	.venv-bench/bin/python -m pytest benchmarks --report docs
+
+bench-smoke: bench-venv ## half a minute of that: do the benchmarks run, are the counts right
+	.venv-bench/bin/python -m pytest benchmarks -q -m smoke --quick
+
+bench-venv:
+	VENV=.venv-bench sh tools/setup.sh bench
 
 clean: ## remove what the commands above made
 	rm -rf build dist .venv .venv-* .windows .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

@@ -114,6 +114,7 @@ def test_an_empty_batch_is_false_and_has_nothing():
     assert not batch
     assert list(batch) == list(batch.datagrams()) == []
     assert batch.buffer.nbytes == batch.lengths.nbytes == batch.timestamps_ns.nbytes == 0
+    assert batch.offsets.nbytes == 0
     assert batch.records.nbytes == 0
     with pytest.raises(IndexError):
         batch[0]
@@ -184,18 +185,23 @@ def test_records_can_be_read_without_numpy():
     ]
 
 
-def test_timestamps_and_lengths_are_columns_of_the_same_table():
+def test_timestamps_offsets_and_lengths_are_columns_of_the_same_table():
     stamps = [STAMP + i * 7 for i in range(20)]
     expected = mixed(20)
     batch = batch_of(zip(expected, stamps, strict=True))
     assert batch.timestamps_ns.format == "q"
+    assert batch.offsets.format == "Q"
     assert batch.lengths.format == "I"
     assert batch.timestamps_ns.tolist() == list(batch.timestamps_ns) == stamps
     assert batch.lengths.tolist() == [len(datagram) for datagram in expected]
+    places = zip(batch.offsets, batch.lengths, strict=True)
+    assert [bytes(batch.buffer[start : start + length]) for start, length in places] == expected
     assert batch.timestamps_ns.readonly
+    assert batch.offsets.readonly
     assert batch.lengths.readonly
     records = numpy.asarray(batch.records)
     assert numpy.shares_memory(numpy.asarray(batch.timestamps_ns), records)
+    assert numpy.shares_memory(numpy.asarray(batch.offsets), records)
     assert numpy.shares_memory(numpy.asarray(batch.lengths), records)
 
 

@@ -194,7 +194,13 @@ def views():
 
 @case
 def tables():
-    for table in (BATCH.buffer, BATCH.records, BATCH.timestamps_ns, BATCH.lengths):
+    for table in (
+        BATCH.buffer,
+        BATCH.records,
+        BATCH.timestamps_ns,
+        BATCH.offsets,
+        BATCH.lengths,
+    ):
         table.tobytes()
     BATCH.lengths.tolist()
     numpy.asarray(BATCH.records)["length"].sum()

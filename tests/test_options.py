@@ -22,6 +22,7 @@ WRONG_TYPE = {
     "protocol": ["0", 0.0, b"0"],
     "batch_size": ["1", 1.0, None],
     "filter": [7, b"udp", ["udp"]],
+    "fanout": ["1", 1.0, b"1", [1]],
 }
 OUT_OF_RANGE = {
     "family": [1, 3, 17, -1, 99, 2**31, 2**64],
@@ -33,9 +34,10 @@ OUT_OF_RANGE = {
     "protocol": [-1, 256, 2**31, 2**64],
     "batch_size": [0, -1, 65537, 2**64],
     "filter": ["upd", "port 65536", "udp and"],
+    "fanout": [-1, 2**16, 2**64],
 }
-CAPTURE = ["family", "mode", "snaplen", "buffer_size", "latency", "filter"]
-RAW = ["snaplen", "buffer_size", "latency", "backend", "protocol"]
+CAPTURE = ["family", "mode", "snaplen", "buffer_size", "latency", "filter", "fanout"]
+RAW = ["snaplen", "buffer_size", "latency", "fanout", "backend", "protocol"]
 REPLAY = ["snaplen", "batch_size", "filter"]
 RAW_REPLAY = ["snaplen", "batch_size", "family"]
 

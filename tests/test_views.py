@@ -366,6 +366,7 @@ def test_the_block_goes_with_its_last_view(lo):
         batch.buffer,
         batch.records,
         batch.timestamps_ns,
+        batch.offsets,
         batch.lengths,
         iter(batch),
         batch.datagrams(),

@@ -4,6 +4,7 @@
 #   sh tools/setup.sh run     what the command needs
 #   sh tools/setup.sh test    and what the tests need
 #   sh tools/setup.sh dev     and what linting and the sanitized build need
+#   sh tools/setup.sh bench   what the benchmarks need, the peers included
 #
 # PYTHON chooses the interpreter (python3), VENV the folder (.venv). Debian and Ubuntu.
 set -eu
@@ -23,6 +24,7 @@ have() { command -v "$1"; }
 have_header() {
     "$python" -c 'import os, sysconfig as s; os.stat(os.path.join(s.get_path("include"), "Python.h"))'
 }
+have_libpcap() { echo '#include <pcap/pcap.h>' | cc -fsyntax-only -x c -; }
 have_libc() { echo '#include <linux/if_packet.h>' | cc -fsyntax-only -x c -; }
 
 need python3 have "$python"
@@ -42,9 +44,14 @@ dev)
     need make have make
     need clang have clang
     ;;
+bench)
+    need iproute2 have ip
+    need util-linux have taskset
+    need libpcap-dev have_libpcap
+    ;;
 run | test) ;;
 *)
-    echo "usage: sh tools/setup.sh run | test | dev" >&2
+    echo "usage: sh tools/setup.sh run | test | dev | bench" >&2
     exit 2
     ;;
 esac
@@ -71,4 +78,5 @@ case $role in
 run) "$venv/bin/pip" install -q . ;;
 test) "$venv/bin/pip" install -q --group test . ;;
 dev) "$venv/bin/pip" install -q --group dev . ;;
+bench) "$venv/bin/pip" install -q --group bench . ;;
 esac

@@ -48,6 +48,8 @@ typedef struct {
     uint64_t buffer_size;
     uint32_t snaplen; /* UINT32_MAX keeps the whole datagram */
     int64_t latency_ns;
+    bool has_fanout;
+    uint16_t fanout;               /* the group of channels that share the load, by flow */
     const filter_t *filter;        /* NULL wants everything; open() copies it */
     const replay_source_t *replay; /* NULL but for the replay backend */
 } channel_options_t;

@@ -48,6 +48,8 @@ packet_open(const backend_t *backend, const channel_options_t *options, failure_
         .epoll = -1,
         .wake = -1,
         .snaplen = options->snaplen,
+        .has_fanout = options->has_fanout,
+        .fanout = options->fanout,
     };
     /* Protocol 0 receives nothing: everything is in place before the first datagram comes. */
     self->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -95,12 +97,33 @@ pending_error(int fd)
     return error;
 }
 
+/* The hash is that of the flow and the same both ways. A group lives as long as its members. */
+static int
+join_group(packet_t *self, failure_t *failure)
+{
+    int request = self->fanout | PACKET_FANOUT_HASH << 16;
+    if (setsockopt(self->fd, SOL_PACKET, PACKET_FANOUT, &request, sizeof request) < 0) {
+        linux_fail(failure, "setsockopt(PACKET_FANOUT)");
+        if (failure->code == WINSOCK_WSAEINVAL) {
+            failure->hint = "the captures of a fan-out group, 256 at most, are all on one "
+                            "interface: choose another number";
+        }
+        return -1;
+    }
+    self->in_group = true;
+    return 0;
+}
+
 int
 packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *failure)
 {
     packet_t *self = (packet_t *)channel;
     uint32_t index;
     bool loopback;
+    if (self->in_group) {
+        return fail(failure, "bind", WINSOCK_WSAEINVAL,
+                    "a member of a fan-out group stays on its interface: open a new one");
+    }
     if (rcvall_check_bind(&channel->rcvall, failure) < 0 ||
         linux_resolve(where, channel->family, &index, &loopback, failure) < 0) {
         return -1;
@@ -120,6 +143,9 @@ packet_bind(channel_t *channel, const interface_choice_t *where, failure_t *fail
     errno = pending_error(self->fd);
     if (errno != 0) {
         return linux_fail(failure, "bind");
+    }
+    if (self->has_fanout && join_group(self, failure) < 0) {
+        return -1;
     }
     self->interface_index = index;
     self->loopback = loopback;

@@ -22,6 +22,9 @@ typedef struct {
     uint32_t snaplen;
     uint32_t interface_index;
     bool loopback;
+    bool has_fanout; /* packet_bind() joins the group */
+    uint16_t fanout;
+    bool in_group;
     int ended_by; /* R14: the errno of why nothing more will come, or 0; atomic */
     /* Blocks from now on that may hold what only an earlier filter let through, and how many do so
      * after a change; under the filter's lock. */

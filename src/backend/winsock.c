@@ -170,6 +170,11 @@ winsock_open(const channel_options_t *options, failure_t *failure)
     if (check_protocol(options, failure) < 0 || windows_start(failure) < 0) {
         return NULL;
     }
+    if (options->has_fanout) {
+        fail(failure, "socket", WSAEOPNOTSUPP,
+             "Windows gives every capture all datagrams: leave out fanout");
+        return NULL;
+    }
     winsock_t *self = calloc(1, sizeof *self);
     if (self == NULL) {
         windows_fail(failure, "malloc", ERROR_NOT_ENOUGH_MEMORY);

@@ -98,7 +98,7 @@ PyObject *batch_iterator_new(module_state_t *state, Batch *batch, bool datagrams
 
 /* column.c: a memoryview over the records of a batch, or over one member of each. */
 typedef struct column_layout column_layout_t;
-extern const column_layout_t column_records, column_timestamps, column_lengths;
+extern const column_layout_t column_records, column_timestamps, column_offsets, column_lengths;
 PyObject *column_view(module_state_t *state, Batch *batch, const column_layout_t *layout);
 
 /* datagram.c */
@@ -129,6 +129,7 @@ void replay_source_clear(replay_source_t *source);
 int raw_socket_parse_backend(PyObject *object, const char **name); /* None is NULL */
 int raw_socket_parse_numbers(PyObject *protocol, PyObject *buffer_size, double latency,
                              channel_options_t *options);
+int raw_socket_parse_fanout(PyObject *object, channel_options_t *options); /* None is no group */
 /* The text of `where` belongs to *keep, which is a new reference or NULL, also after a failure. */
 int raw_socket_parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep);
 

@@ -16,6 +16,7 @@ const column_layout_t column_records = {
 _Static_assert(sizeof(record_t) == 32, "the format describes 32 bytes");
 
 const column_layout_t column_timestamps = {offsetof(record_t, timestamp_ns), 8, "q"};
+const column_layout_t column_offsets = {offsetof(record_t, offset), 8, "Q"};
 const column_layout_t column_lengths = {offsetof(record_t, length), 4, "I"};
 
 typedef struct {

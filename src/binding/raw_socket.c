@@ -111,19 +111,20 @@ raw_socket_open(PyTypeObject *type, const channel_options_t *options, const char
 static PyObject *
 raw_socket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"family",  "protocol", "buffer_size", "snaplen",
-                            "latency", "filter",   "backend",     NULL};
+    static char *names[] = {"family", "protocol", "buffer_size", "snaplen", "latency",
+                            "filter", "fanout",   "backend",     NULL};
     PyObject *family, *protocol = Py_None, *buffer_size = NULL;
-    PyObject *filter_object = Py_None, *backend = Py_None;
+    PyObject *filter_object = Py_None, *fanout = Py_None, *backend = Py_None;
     filter_t *filter;
     double latency = 0.01;
     const char *backend_name;
     channel_options_t options = {.snaplen = UINT32_MAX};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OO&dOO:RawSocket", names, &family,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$OO&dOOO:RawSocket", names, &family,
                                      &protocol, &buffer_size, parse_snaplen, &options.snaplen,
-                                     &latency, &filter_object, &backend) ||
+                                     &latency, &filter_object, &fanout, &backend) ||
         parse_family(PyType_GetModuleState(type), family, &options.family) < 0 ||
         raw_socket_parse_numbers(protocol, buffer_size, latency, &options) < 0 ||
+        raw_socket_parse_fanout(fanout, &options) < 0 ||
         raw_socket_parse_backend(backend, &backend_name) < 0 ||
         parse_filter(filter_object, &filter) < 0) {
         return NULL;
@@ -258,7 +259,8 @@ PyDoc_STRVAR(
     "\n"
     "Raises:\n"
     "    WinsockError: WSAEINVAL for 0.0.0.0 or ::, an address of another family, or while\n"
-    "        the socket is capturing (contract R3, R13); WSAEADDRNOTAVAIL if no interface\n"
+    "        the socket is capturing (contract R3, R13), or for a fan-out group that is on\n"
+    "        another interface; WSAEADDRNOTAVAIL if no interface\n"
     "        has that address, name or index; WSAENETDOWN if it is down.");
 
 static PyObject *
@@ -473,7 +475,7 @@ static PyMemberDef raw_socket_members[] = {
 PyDoc_STRVAR(
     raw_socket_doc,
     "RawSocket(family, protocol=None, *, buffer_size=67108864, snaplen=None, latency=0.01,\n"
-    "          filter=None, backend=None)\n--\n\n"
+    "          filter=None, fanout=None, backend=None)\n--\n\n"
     "A raw socket for capturing, one call at a time: create, ``bind``, ``ioctl(SIO_RCVALL)``,\n"
     "``receive``. ``winsockctl.Capture`` makes these calls for you.\n"
     "\n"
@@ -486,13 +488,15 @@ PyDoc_STRVAR(
     "        they are in is not full.\n"
     "    filter: a sequence of classic BPF instructions ``(code, jt, jf, k)``, as\n"
     "        ``Filter.instructions``; what it refuses is not received. ``None`` wants everything.\n"
+    "    fanout: the number, 0 to 65535, of a group of sockets that share the load (Linux).\n"
     "    backend: one of ``winsockctl.backends()``; ``None`` takes the best that the system\n"
     "        does not refuse.\n"
     "\n"
     "Raises:\n"
     "    TypeError, ValueError: for an argument of the wrong type or out of range.\n"
     "    WinsockPermissionError: WSAEACCES without the privilege to capture (R12).\n"
-    "    WinsockError: WSAEINVAL for another protocol; WSAEMFILE; WSAENOBUFS.\n"
+    "    WinsockError: WSAEINVAL for another protocol; WSAEMFILE; WSAENOBUFS; WSAEOPNOTSUPP\n"
+    "        for ``fanout`` on Windows.\n"
     "\n"
     "Any thread may call ``close()`` at any time (R15). Linux: packet(7).");
 

@@ -62,6 +62,20 @@ raw_socket_parse_numbers(PyObject *protocol, PyObject *buffer_size, double laten
 }
 
 int
+raw_socket_parse_fanout(PyObject *object, channel_options_t *options)
+{
+    options->has_fanout = object != Py_None;
+    long long group = 0;
+    if (options->has_fanout &&
+        parse_integer(object, 0, UINT16_MAX, "fanout must be a group from 0 to 65535, or None",
+                      &group) < 0) {
+        return -1;
+    }
+    options->fanout = (uint16_t)group;
+    return 0;
+}
+
+int
 raw_socket_parse_interface(PyObject *object, interface_choice_t *where, PyObject **keep)
 {
     *keep = NULL;

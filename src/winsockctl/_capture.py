@@ -37,13 +37,18 @@ class Capture(Reader):
             ``Reader.buffer_size`` tells what was really got.
         latency: seconds, 0.001 to 60, until datagrams are handed over although the block that
             they are in is not full.
+        fanout: the number, 0 to 65535, of a group of captures on this interface that share the
+            load, one a thread or process: both directions of a flow go to the same member
+            (Linux: PACKET_FANOUT_HASH, packet(7)). Members belong to one network namespace,
+            and each has its share whether its mode is on or not. ``None`` sees everything.
 
     Raises:
         TypeError, ValueError: for an argument of the wrong type or out of range.
         FilterSyntaxError: for a filter expression that cannot be compiled.
         WinsockPermissionError: WSAEACCES without the privilege to capture (R12).
         WinsockError: WSAEINVAL or WSAEADDRNOTAVAIL for an interface that cannot be captured,
-            WSAENETDOWN for one that is down.
+            WSAENETDOWN for one that is down; WSAEINVAL for a fan-out group that is on another
+            interface, WSAEOPNOTSUPP for ``fanout`` on Windows.
     """
 
     _socket: RawSocket
@@ -58,6 +63,7 @@ class Capture(Reader):
         snaplen: int | None = None,
         buffer_size: int = 64 * 2**20,
         latency: float = 0.01,
+        fanout: int | None = None,
     ) -> None:
         if isinstance(interface, bool) or not isinstance(interface, str | int):
             raise TypeError(
@@ -72,6 +78,7 @@ class Capture(Reader):
             snaplen=snaplen,
             buffer_size=buffer_size,
             latency=latency,
+            fanout=fanout,
         )
         super().__init__(raw, filter=wanted)
         self._interface = interface

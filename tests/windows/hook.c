@@ -2,8 +2,9 @@
  *
  * It patches the import table of an unmodified .pyd, so that what is tested is the shipped binary.
  * Every call of the functions below is recorded when it begins, with its arguments and input bytes,
- * and its outcome when it ends. A call can be made to fail without being carried out. And what Wine
- * does not have is stood in for, over real sockets:
+ * and its outcome when it ends. A call can be made to fail without being carried out. What the
+ * module allocates is counted, and no more. And what Wine does not have is stood in for, over real
+ * sockets:
  *
  *   raw sockets of IPPROTO_IP and IPPROTO_IPV6 are opened with a protocol that Wine has, and real
  *   datagrams of that protocol are received, while SIO_RCVALL is not off; SIO_RCVALL,
@@ -21,6 +22,7 @@
 #include <iphlpapi.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifndef SIO_LOOPBACK_FAST_PATH
@@ -60,7 +62,10 @@ int WSAAPI WSARecvMsg(SOCKET socket, LPWSAMSG message, LPDWORD received, LPWSAOV
     X(kernel32, WaitForSingleObject)                                                               \
     X(kernel32, CloseHandle)                                                                       \
     X(kernel32, CancelIoEx)                                                                        \
-    X(iphlpapi, GetAdaptersAddresses)
+    X(iphlpapi, GetAdaptersAddresses)                                                              \
+    X(ucrtbase, malloc)                                                                            \
+    X(ucrtbase, calloc)                                                                            \
+    X(ucrtbase, realloc)
 
 #define X(dll, name) F_##name,
 enum function { FUNCTIONS(X) FUNCTION_COUNT };
@@ -823,6 +828,35 @@ hook_GetAdaptersAddresses(ULONG family, ULONG flags, PVOID reserved, PIP_ADAPTER
 {
     call_t call = {.function = F_GetAdaptersAddresses, .arguments = {family, flags}};
     CARRY_OUT_STATUS(ULONG, REAL(GetAdaptersAddresses)(family, flags, reserved, adapters, size));
+}
+
+static void
+count_call(enum function function)
+{
+    AcquireSRWLockExclusive(&lock);
+    counts[function]++;
+    ReleaseSRWLockExclusive(&lock);
+}
+
+static void *
+hook_malloc(size_t size)
+{
+    count_call(F_malloc);
+    return REAL(malloc)(size);
+}
+
+static void *
+hook_calloc(size_t count, size_t size)
+{
+    count_call(F_calloc);
+    return REAL(calloc)(count, size);
+}
+
+static void *
+hook_realloc(void *memory, size_t size)
+{
+    count_call(F_realloc);
+    return REAL(realloc)(memory, size);
 }
 
 #define EXPORT __declspec(dllexport)

@@ -120,6 +120,14 @@ def test_r3_socket_bind_and_control_code_in_this_order(
     assert len({call.socket for call in calls} - {calls[0].socket}) <= 1
 
 
+def test_fanout_is_refused_before_the_system_is_asked(hook: Hook) -> None:
+    with pytest.raises(WinsockError) as caught:
+        Capture("127.0.0.1", fanout=1)
+    assert (caught.value.symbol, caught.value.call) == ("WSAEOPNOTSUPP", "socket")
+    assert "leave out fanout" in caught.value.hint
+    assert hook.count("WSASocketW") == 0
+
+
 def test_r2_the_documented_protocol_of_ipv6_can_be_asked_for(hook: Hook) -> None:
     RawSocket(socket.AF_INET6, socket.IPPROTO_IPV6).close()
     (opened,) = (call for call in hook.calls if call.function == "WSASocketW")
@@ -207,6 +215,19 @@ def test_one_receive_a_datagram_and_no_wait_between_those_that_are_there(
     assert len(batch) == 50
     assert names.count(receive) == 51  # the last one finds nothing
     assert "WaitForMultipleObjects" not in names
+
+
+@families
+def test_no_allocation_a_datagram(hook: Hook, family: int, talk: Talk) -> None:
+    def allocations(count: int) -> int:
+        with Capture(LOOPBACK[socket.AddressFamily(family)], latency=5) as capture:
+            talk.say(*[b"x" * 20] * count)
+            time.sleep(0.3)  # until Wine has them all in the raw socket
+            hook.forget()
+            assert len(capture.read(PATIENCE)) == count
+            return sum(hook.count(name) for name in ("malloc", "calloc", "realloc"))
+
+    assert 0 < allocations(300) == allocations(3)
 
 
 def test_records_tell_time_direction_and_interface(hook: Hook) -> None:

@@ -1,0 +1,146 @@
+"""Runs one consumer under one load, on a network of two namespaces, and says what it cost."""
+
+import contextlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.consumers import Consumer
+from benchmarks.effort import Load
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import network  # the tests' own namespaces
+
+PATIENCE = 120  # seconds for a consumer to work off what it was sent
+PORT = 9
+# Nobody's address (RFC 5737), so that what was captured goes nowhere and nobody answers it.
+NOBODY = "203.0.113.1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one consumer did with one load."""
+
+    sent: int
+    seconds: float
+    received: int
+    dropped: int  # as the consumer says; -1 if it cannot tell
+    cpu_ns: int
+    errors: str  # what it wrote to standard error
+
+    @property
+    def cost(self) -> float:
+        """Nanoseconds of CPU time a datagram."""
+        return self.cpu_ns / max(self.received, 1)
+
+    @property
+    def lost(self) -> int:
+        return self.sent - self.received
+
+
+class Bench:
+    """The programs, and two hosts on a cable: the sender's end and the consumer's."""
+
+    def __init__(
+        self, programs: dict[str, Path], sender: network.Port, receiver: network.Port
+    ) -> None:
+        self._programs = programs
+        self._sender = sender
+        self._receiver = receiver
+        # The load and its reader must not share a processor if there are two.
+        processors = sorted(os.sched_getaffinity(0))
+        self._sending_on, self._reading_on = processors[0], processors[-1]
+
+    def run(self, consumer: Consumer, load: Load, *options: str, seconds: float) -> Run:
+        loopback = load.medium == "loopback"
+        host = self._receiver.host if loopback else self._sender.host
+        interface = "lo" if loopback else self._receiver.name
+        with self._receiver.host:
+            reading = self._start(
+                self._reading_on, consumer.command(self._programs, interface, *options)
+            )
+        with reading:
+            self._wait_until_ready(reading)
+            with host:
+                sending = self._start(
+                    self._sending_on,
+                    [
+                        str(self._programs["generator"]),
+                        "127.0.0.1" if loopback else NOBODY,
+                        *map(str, (PORT, load.payload, load.rate, seconds)),
+                    ],
+                )
+            with sending:
+                try:
+                    load_made = json.loads(sending.stdout.readline())
+                    return self._result(reading, **load_made)
+                finally:
+                    sending.communicate()
+
+    def run_offline(self, consumer: Consumer, path: Path, count: int) -> Run:
+        with self._start(self._reading_on, consumer.command(self._programs, str(path))) as reading:
+            self._wait_until_ready(reading)
+            return self._result(reading, sent=count, seconds=0)
+
+    @staticmethod
+    def _start(processor: int, command: list[str]) -> subprocess.Popen:
+        return subprocess.Popen(
+            ["taskset", "-c", str(processor), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @staticmethod
+    def _wait_until_ready(reading: subprocess.Popen) -> None:
+        if reading.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{reading.args}: {reading.stderr.read()}")
+
+    @staticmethod
+    def _result(reading: subprocess.Popen, sent: int, seconds: float) -> Run:
+        timer = threading.Timer(PATIENCE, reading.kill)
+        timer.start()
+        try:
+            result, errors = reading.stdout.read(), reading.stderr.read()
+        finally:
+            timer.cancel()
+        if reading.wait() != 0:
+            raise RuntimeError(f"{reading.args}: {errors}")
+        return Run(sent=sent, seconds=seconds, errors=errors, **json.loads(result))
+
+
+@contextlib.contextmanager
+def bench(programs: dict[str, Path]) -> Iterator[Bench]:
+    missing = network.prepare_process()
+    if missing:
+        pytest.fail(f"benchmarks need {missing}", pytrace=False)
+    with network.pair() as (receiver, sender):
+        sender.host.ip(f"route add {NOBODY}/32 via {receiver.ipv4}")
+        receiver.host.ip(f"route add blackhole {NOBODY}/32", "link set lo gso_max_segs 1")
+        yield Bench(programs, sender, receiver)
+
+
+def write_savefile(path: Path, payload: int, count: int) -> None:
+    """UDP datagrams in Ethernet frames, in a pcap file that every peer reads."""
+    length = 28 + payload
+    frame = (
+        bytes(12)
+        + struct.pack("!HBBHHHBBH", 0x0800, 0x45, 0, length, 0, 0, 64, 17, 0)
+        + bytes([192, 0, 2, 2, 203, 0, 113, 1])
+        + struct.pack("!HHHH", PORT, PORT, 8 + payload, 0)
+        + bytes(payload)
+    )
+    with open(path, "wb") as file:
+        file.write(struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        for number in range(count):
+            stamp = (1_700_000_000 + number // 10**6, number % 10**6)
+            file.write(struct.pack("=IIII", *stamp, len(frame), len(frame)) + frame)
