@@ -473,6 +473,17 @@ def filters():
             RawSocket.replay(DATAGRAMS, filter=program)
 
 
+@case
+def loops_that_are_left():
+    with Replay(DATAGRAMS, batch_size=9) as reader:
+        for _ in range(3):
+            next(iter(reader))
+            next(reader.datagrams())
+        reader.read()
+        next(reader.datagrams())
+        next(iter(reader))
+
+
 # Functions
 
 

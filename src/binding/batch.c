@@ -4,6 +4,14 @@
  */
 #include "binding/binding.h"
 
+#include <stdlib.h>
+
+/* The last datagrams of a block that another batch owns. */
+typedef struct {
+    block_t block;
+    Batch *owner;
+} part_t;
+
 static void
 no_release(block_t *block)
 {
@@ -27,6 +35,37 @@ void
 batch_adopt(Batch *self, block_t *block)
 {
     self->block = block;
+}
+
+static void
+part_release(block_t *block)
+{
+    part_t *self = (part_t *)block;
+    Py_DECREF(self->owner);
+    free(self);
+}
+
+Batch *
+batch_behind(Batch *self, Py_ssize_t index)
+{
+    Batch *behind = batch_new(state_of((PyObject *)self));
+    part_t *part = behind == NULL ? NULL : malloc(sizeof *part);
+    if (part == NULL) {
+        Py_XDECREF(behind);
+        return behind == NULL ? NULL : (Batch *)PyErr_NoMemory();
+    }
+    part->block = *self->block;
+    for (Py_ssize_t i = 0; i < index; i++) {
+        block_uncount(&part->block, &part->block.records[i]);
+    }
+    part->block.records += index;
+    part->block.count -= (size_t)index;
+    part->block.release = part_release;
+    /* A part of a part is one of the owner, or they would form a chain without end. */
+    bool is_part = self->block->release == part_release;
+    part->owner = (Batch *)Py_NewRef(is_part ? ((part_t *)self->block)->owner : self);
+    batch_adopt(behind, &part->block);
+    return behind;
 }
 
 static void

@@ -80,7 +80,27 @@ batch_iterator_length_hint(BatchIterator *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSsize_t(self->batch == NULL ? 0 : batch_length(self->batch) - self->next);
 }
 
+PyDoc_STRVAR(rest_doc,
+             "rest($self, /)\n--\n\n"
+             "End the iteration and return what was left of it as a ``Batch``, which may\n"
+             "be empty, or None if it had ended before.");
+
+static PyObject *
+batch_iterator_rest(BatchIterator *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->batch == NULL) {
+        Py_RETURN_NONE;
+    }
+    Batch *rest = batch_behind(self->batch, self->next);
+    if (rest != NULL) {
+        self->next = batch_length(self->batch); /* whatever the last of a view may call */
+        clear(self);
+    }
+    return (PyObject *)rest;
+}
+
 static PyMethodDef batch_iterator_methods[] = {
+    {"rest", (PyCFunction)batch_iterator_rest, METH_NOARGS, rest_doc},
     {"__length_hint__", (PyCFunction)batch_iterator_length_hint, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -87,6 +87,7 @@ typedef struct {
 Batch *batch_new(module_state_t *state);
 void batch_adopt(Batch *self, block_t *block);
 PyObject *batch_view(Batch *self, Py_ssize_t index);
+Batch *batch_behind(Batch *self, Py_ssize_t index); /* a Batch of those from the index on */
 static inline Py_ssize_t
 batch_length(const Batch *self)
 {

@@ -74,4 +74,11 @@ block_count(block_t *block, const record_t *record)
     block->truncated += (record->flags & RECORD_TRUNCATED) != 0;
 }
 
+static inline void
+block_uncount(block_t *block, const record_t *record)
+{
+    block->datagram_bytes -= record->length;
+    block->truncated -= (record->flags & RECORD_TRUNCATED) != 0;
+}
+
 #endif

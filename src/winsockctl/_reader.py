@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from winsockctl._options import instructions, parse_filter
-from winsockctl._winsockctl import WinsockError
+from winsockctl._winsockctl import Batch, WinsockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from winsockctl._filter import Filter
     from winsockctl._filter.bpf import Instruction
-    from winsockctl._winsockctl import Batch, Datagram
+    from winsockctl._winsockctl import Datagram, _BatchIterator
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -61,6 +64,9 @@ class Reader:
     batch, after ``close()``, after the reader itself is gone. Any thread may call ``close()`` at
     any time; a thread that waits in a read is woken.
 
+    A reader keeps its place: what a loop that was left has not come to is what the next read or
+    loop begins with, whichever it is. ``close()`` gives it up.
+
     Args:
         socket: a ``RawSocket`` that is bound and turned on. The reader owns it and closes it.
         filter: what the socket was given as its filter, for the property of this name.
@@ -69,6 +75,8 @@ class Reader:
     def __init__(self, socket: Source, *, filter: Filter | None = None) -> None:
         self._socket = socket
         self._filter = filter
+        # The batches that loops are in. One, but for loops of several threads at a time.
+        self._begun: deque[_BatchIterator[object]] = deque()
 
     def read(self, timeout: float | None = None) -> Batch:
         """Wait for the next batch.
@@ -77,15 +85,30 @@ class Reader:
             timeout: seconds to wait; ``None`` waits for ever, 0 does not wait.
 
         Returns:
-            The datagrams that came, at least one; an empty batch if nothing came in time or if
-            there will be no more (see ``ended``).
+            The datagrams that came, at least one: at once what a loop that was left has not come
+            to. An empty batch if nothing came in time or if there will be no more (see ``ended``).
 
         Raises:
             WinsockError: WSAENETDOWN if the interface went away, after what was received before
                 was delivered (contract R14); WSAENOTSOCK if the reader is closed; WSAEINTR if
                 another thread closes it meanwhile (R15).
         """
-        return self._socket.receive(timeout)
+        return self._rest() or self._socket.receive(timeout)
+
+    def _rest(self) -> Batch | None:
+        """What a loop that was left has not come to."""
+        while self._begun:
+            try:
+                rest = self._begun.popleft().rest()
+            except IndexError:  # another thread was faster
+                return None
+            if rest:
+                return rest
+        return None
+
+    def _begin(self, items: _BatchIterator[T]) -> _BatchIterator[T]:
+        self._begun.append(items)
+        return items
 
     def batches(self, timeout: float | None = None) -> Iterator[Batch]:
         """Iterate over batches until the reader is closed or nothing came for ``timeout`` seconds.
@@ -93,10 +116,9 @@ class Reader:
         Raises:
             WinsockError: as ``read`` does, except that closing ends the iteration in silence.
         """
-        receive = self._socket.receive
         while True:
             try:
-                batch = receive(timeout)
+                batch = self.read(timeout)
             except WinsockError:
                 if self.closed:
                     return
@@ -108,11 +130,11 @@ class Reader:
 
     def datagrams(self, timeout: float | None = None) -> Iterator[Datagram]:
         """Iterate over ``Datagram`` records; ends as ``batches`` does."""
-        return chain.from_iterable(batch.datagrams() for batch in self.batches(timeout))
+        return chain.from_iterable(map(self._begin, map(Batch.datagrams, self.batches(timeout))))
 
     def __iter__(self) -> Iterator[memoryview]:
         """Iterate over the bytes of each datagram, IP header first; ends as ``batches`` does."""
-        return chain.from_iterable(self.batches())
+        return chain.from_iterable(map(self._begin, map(iter, self.batches())))
 
     @property
     def filter(self) -> Filter | None:
@@ -166,6 +188,7 @@ class Reader:
     def close(self) -> None:
         """End the reader: promiscuous mode is dropped, waiting threads are woken (R15)."""
         self._socket.close()
+        self._begun.clear()
 
     def __enter__(self) -> Self:
         return self
