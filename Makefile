@@ -1,6 +1,6 @@
 # Every command of the project. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev lint format build sanitize fuzz windows bench bench-smoke bench-venv clean
+.PHONY: help demo test dev lint format build sanitize fuzz windows wheels bench bench-smoke bench-venv clean
 
 BIN := .venv/bin
 STRICT := WINSOCKCTL_STRICT=1
@@ -60,6 +60,9 @@ fuzz: ## fuzz the C of core/ with clang's libFuzzer; FUZZ_SECONDS=30 for each ta
 
 windows: ## build for Windows, run the tests there under Wine; installs what it takes
 	python3 tools/windows/rig.py all
+
+wheels: ## build the wheels of Linux and Windows into dist/, run the tests from each
+	sh tools/wheels.sh
 
 bench: bench-venv ## measure what a datagram costs beside the peers, write docs/performance.md
 	.venv-bench/bin/python -m pytest benchmarks --report docs

@@ -5,6 +5,7 @@
 #   sh tools/setup.sh test    and what the tests need
 #   sh tools/setup.sh dev     and what linting and the sanitized build need
 #   sh tools/setup.sh bench   what the benchmarks need, the peers included
+#   sh tools/setup.sh wheels  what building and testing wheels needs, without winsockctl
 #
 # PYTHON chooses the interpreter (python3), VENV the folder (.venv). Debian and Ubuntu.
 set -eu
@@ -33,7 +34,7 @@ need python3-dev have_header
 need gcc have cc
 need libc6-dev have_libc
 case $role in
-test | dev)
+test | dev | wheels)
     need iproute2 have ip
     need tcpdump have tcpdump
     need tshark have tshark
@@ -49,9 +50,9 @@ bench)
     need util-linux have taskset
     need libpcap-dev have_libpcap
     ;;
-run | test) ;;
+run | test | wheels) ;;
 *)
-    echo "usage: sh tools/setup.sh run | test | dev | bench" >&2
+    echo "usage: sh tools/setup.sh run | test | dev | bench | wheels" >&2
     exit 2
     ;;
 esac
@@ -79,4 +80,5 @@ run) "$venv/bin/pip" install -q . ;;
 test) "$venv/bin/pip" install -q --group test . ;;
 dev) "$venv/bin/pip" install -q --group dev . ;;
 bench) "$venv/bin/pip" install -q --group bench . ;;
+wheels) "$venv/bin/pip" install -q --group wheels ;;
 esac
