@@ -176,6 +176,38 @@ def test_each_batch_follows_the_filter(open_reader: Callable[..., Reader]) -> No
             assert {payload_of(view) for view in batch} == {wanted}
 
 
+@pytest.mark.parametrize("loop", [iter, Reader.datagrams], ids=["views", "records"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_loop_over_datagrams_follows_the_filter(
+    loop: Callable[[Reader], Iterator[Any]], kept: bool
+) -> None:
+    items = [build.udp(bytes([i % 2, i % 256])) for i in range(100)]
+    with Replay(items, batch_size=32) as reader:
+        seen, held = [], []
+        for number, datagram in enumerate(loop(reader)):
+            if number in (10, 20):
+                reader.filter = EVEN if number == 10 else None
+            view = datagram if isinstance(datagram, memoryview) else datagram.data
+            seen.append(view[29])
+            if kept:
+                held.append(view)
+    # EVEN while it lasts, and what it refused in the first batch does not come back.
+    assert seen == [*range(11), *range(12, 32, 2)[:10], *seen[21:]]
+    assert seen[21:] == [*range(32, 100)]
+    assert [view[29] for view in held] == (seen if kept else [])
+
+
+def test_what_a_left_loop_did_not_come_to_follows_the_filter() -> None:
+    items = [build.udp(bytes([i % 2, i])) for i in range(20)]
+    with Replay(items, batch_size=16) as reader:
+        assert next(iter(reader))[29] == 0
+        reader.filter = ODD
+        batch = reader.read(0)
+        assert [view[29] for view in batch] == [1, 3, 5, 7, 9, 11, 13, 15]
+        assert batch.lengths.tolist() == [30] * 8
+        assert [view[29] for view in reader] == [17, 19]
+
+
 @pytest.fixture
 def busy_switching() -> Iterator[None]:
     """Threads take turns often: a reader would be through before anything changes."""

@@ -5,11 +5,13 @@
 #include "binding/binding.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The last datagrams of a block that another batch owns. */
 typedef struct {
     block_t block;
     Batch *owner;
+    record_t records[]; /* if not all of them are wanted */
 } part_t;
 
 static void
@@ -45,11 +47,19 @@ part_release(block_t *block)
     free(self);
 }
 
+static bool
+passes(const void *filter, const block_t *block, const record_t *record)
+{
+    return filter_run(filter, block->bytes + record->offset, record->length,
+                      record->original_length) != 0;
+}
+
 Batch *
-batch_behind(Batch *self, Py_ssize_t index)
+batch_behind(Batch *self, Py_ssize_t index, const filter_t *filter)
 {
     Batch *behind = batch_new(state_of((PyObject *)self));
-    part_t *part = behind == NULL ? NULL : malloc(sizeof *part);
+    size_t table = filter == NULL ? 0 : (self->block->count - (size_t)index) * sizeof(record_t);
+    part_t *part = behind == NULL ? NULL : malloc(sizeof *part + table);
     if (part == NULL) {
         Py_XDECREF(behind);
         return behind == NULL ? NULL : (Batch *)PyErr_NoMemory();
@@ -60,6 +70,11 @@ batch_behind(Batch *self, Py_ssize_t index)
     }
     part->block.records += index;
     part->block.count -= (size_t)index;
+    if (filter != NULL) {
+        memcpy(part->records, part->block.records, table);
+        part->block.records = part->records;
+        block_select(&part->block, passes, filter);
+    }
     part->block.release = part_release;
     /* A part of a part is one of the owner, or they would form a chain without end. */
     bool is_part = self->block->release == part_release;

@@ -1,6 +1,8 @@
 /* The iterator over a Batch. */
 #include "binding/binding.h"
 
+#include <stdlib.h>
+
 typedef struct {
     PyObject_HEAD
     Batch *batch; /* NULL behind the last datagram */
@@ -91,7 +93,7 @@ batch_iterator_rest(BatchIterator *self, PyObject *Py_UNUSED(ignored))
     if (self->batch == NULL) {
         Py_RETURN_NONE;
     }
-    Batch *rest = batch_behind(self->batch, self->next);
+    Batch *rest = batch_behind(self->batch, self->next, NULL);
     if (rest != NULL) {
         self->next = batch_length(self->batch); /* whatever the last of a view may call */
         clear(self);
@@ -99,7 +101,36 @@ batch_iterator_rest(BatchIterator *self, PyObject *Py_UNUSED(ignored))
     return (PyObject *)rest;
 }
 
+PyDoc_STRVAR(select_doc,
+             "select($self, filter, /)\n--\n\n"
+             "Go on with those datagrams only that a filter wants, as of ``RawSocket``.");
+
+static PyObject *
+batch_iterator_select(BatchIterator *self, PyObject *object)
+{
+    filter_t *filter;
+    if (parse_filter(object, &filter) < 0) {
+        return NULL;
+    }
+    if (filter != NULL && self->batch != NULL) {
+        Batch *old = self->batch;
+        Batch *wanted = batch_behind(old, self->next, filter);
+        if (wanted == NULL) {
+            free(filter);
+            return NULL;
+        }
+        self->batch = wanted;
+        self->next = 0;
+        Py_CLEAR(self->views[0]);
+        Py_CLEAR(self->views[1]);
+        Py_DECREF(old);
+    }
+    free(filter);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef batch_iterator_methods[] = {
+    {"select", (PyCFunction)batch_iterator_select, METH_O, select_doc},
     {"rest", (PyCFunction)batch_iterator_rest, METH_NOARGS, rest_doc},
     {"__length_hint__", (PyCFunction)batch_iterator_length_hint, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

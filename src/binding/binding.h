@@ -87,7 +87,8 @@ typedef struct {
 Batch *batch_new(module_state_t *state);
 void batch_adopt(Batch *self, block_t *block);
 PyObject *batch_view(Batch *self, Py_ssize_t index);
-Batch *batch_behind(Batch *self, Py_ssize_t index); /* a Batch of those from the index on */
+/* A Batch of those from the index on that the filter wants; NULL wants everything. */
+Batch *batch_behind(Batch *self, Py_ssize_t index, const filter_t *filter);
 static inline Py_ssize_t
 batch_length(const Batch *self)
 {

@@ -142,7 +142,8 @@ class Reader:
 
         A ``Filter`` or an expression can be set at any time, also while another thread reads. No
         datagram that the new filter refuses is delivered after that, not even one that was already
-        waiting; of one that came before, the new filter sees the bytes that ``snaplen`` has left.
+        waiting, or that a loop over datagrams had not come to; of one that came before, the new
+        filter sees the bytes that ``snaplen`` has left.
 
         Raises:
             TypeError, FilterSyntaxError: for what is no filter; the old one stays.
@@ -153,8 +154,11 @@ class Reader:
     @filter.setter
     def filter(self, wanted: Filter | str | None) -> None:
         changed = parse_filter(wanted)
-        self._socket.set_filter(instructions(changed))
+        program = instructions(changed)
+        self._socket.set_filter(program)
         self._filter = changed
+        for begun in tuple(self._begun):
+            begun.select(program)
 
     @property
     def statistics(self) -> Statistics:
