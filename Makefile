@@ -1,6 +1,6 @@
 # Every command of the project. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev lint format build sanitize fuzz windows wheels bench bench-smoke bench-venv clean
+.PHONY: help demo test dev lint format build sanitize fuzz windows wheels bench bench-smoke bench-venv docs clean
 
 BIN := .venv/bin
 STRICT := WINSOCKCTL_STRICT=1
@@ -73,5 +73,8 @@ bench-smoke: bench-venv ## half a minute of that: do the benchmarks run, are the
 bench-venv:
 	VENV=.venv-bench sh tools/setup.sh bench
 
+docs: .venv/dev ## build the documentation into docs/_build, every warning an error
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build
+
 clean: ## remove what the commands above made
-	rm -rf build dist .venv .venv-* .windows .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	rm -rf build dist docs/_build .venv .venv-* .windows .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

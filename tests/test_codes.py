@@ -1263,14 +1263,42 @@ def test_address_list_that_is_incomplete(pointer_size: int) -> None:
 # The page of the codes
 
 
-def test_the_page_of_control_codes_has_them_all() -> None:
+def rows_of_the_page() -> dict[str, list[str]]:
+    """The cells behind the name of each code in ``docs/control-codes.md``."""
     page = (Path(__file__).parent.parent / "docs" / "control-codes.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| (?:\[)?`(\w+)`(?:\]\(\S+\))? \| (0x[0-9A-F]{8}) \|", page, re.M))
-    assert {name: int(value, 16) for name, value in rows.items()} == {
-        code.name: code.value for code in ControlCode
-    }
-    for name in re.findall(r"^\|.* `(\w+)\(sock", page, re.M):
-        assert callable(getattr(winsockctl, name)), name
+    found = re.findall(r"^\| \[?`(\w+)`(?:\]\(\S+\))? \| (.*) \|$", page, re.M)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in found}
+
+
+def test_the_page_of_control_codes_has_them_all() -> None:
+    values = {name: int(cells[0], 16) for name, cells in rows_of_the_page().items()}
+    assert values == {code.name: code.value for code in ControlCode}
+
+
+def test_the_page_of_control_codes_has_the_wrappers_as_they_are() -> None:
+    for name, cells in rows_of_the_page().items():
+        wrapper = cells[4].strip("`")
+        if wrapper:
+            function, parameters = wrapper.removesuffix(")").split("(")
+            actual = inspect.signature(getattr(winsockctl, function)).parameters
+            assert list(actual) == parameters.replace("=", "").split(", "), name
+
+
+@linux
+@pytest.mark.parametrize("name", [code.name for code in ControlCode])
+def test_the_page_of_control_codes_says_what_linux_answers(
+    tcp: socket.socket, udp: socket.socket, name: str
+) -> None:
+    *_, wrapper, answer = rows_of_the_page()[name]
+    code = ControlCode[name]
+    if answer.startswith(("WSAEOPNOTSUPP", "the wrapper", "`start_ioctl`")):
+        assert bool(wrapper) or answer == "WSAEOPNOTSUPP"
+        for sock in (tcp, udp) if name != "SIO_LOOPBACK_FAST_PATH" else (tcp,):
+            assert refused(lambda sock=sock: ioctl(sock, code, bytes(4))).symbol == "WSAEOPNOTSUPP"
+    elif "WSAEINVAL" in answer:
+        assert refused(lambda: ioctl(tcp, code, bytes(4))).symbol == "WSAEINVAL"
+    else:
+        ioctl(tcp, code, bytes(12) if wrapper else b"", 0 if wrapper else 4)
 
 
 def test_raw_socket_stays_what_it_is_for_codes_of_multicast() -> None:
