@@ -34,6 +34,9 @@ from winsockctl.cli import main
         (["capture", "lo", "--buffer-size", "64M"], "'64M' is not a whole number from 1"),
         (["capture", "lo", "--latency", "0"], "'0' is not a number from 0.001 to 60"),
         (["capture", "lo", "--latency", "61"], "'61' is not a number from 0.001 to 60"),
+        (["top"], "INTERFACE"),
+        (["top", "lo", "-i", "0"], "'0' is not a number from 0.1 to 3600"),
+        (["top", "lo", "-n", "0"], "'0' is not a whole number from 1"),
         (["interfaces", "lo"], "lo"),
         (["demo", "--count", "1"], "--count"),
         (["doctor", "now"], "now"),
@@ -45,7 +48,7 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], complaint: s
     assert done.returncode == 2
     assert done.stdout == ""
     assert complaint in error
-    assert re.search(r"; see 'winsockctl( capture| interfaces| demo| doctor)? -h'$", error)
+    assert re.search(r"; see 'winsockctl( capture| top| interfaces| demo| doctor)? -h'$", error)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,13 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], complaint: s
                 *("--snaplen BYTES", "-x, --hex", "--write FILE"),
                 *("--buffer-size MIB", "--latency S", "CAP_NET_RAW"),
                 "winsockctl capture eth0 -w out.pcap",
+            ],
+        ),
+        (
+            ["top"],
+            [
+                *("INTERFACE", "-4", "-6", "--seconds S", "--promiscuous", "--buffer-size MIB"),
+                *("--ports", "--interval S", "--rows N", "winsockctl[cli]"),
             ],
         ),
         (["demo"], ["loopback", "namespace", "exit status"]),

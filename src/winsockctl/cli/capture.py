@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import socket
 import sys
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-from winsockctl import Capture, RcvAll, interfaces
+from winsockctl import RcvAll
 from winsockctl.cli import recording
-from winsockctl.cli.errors import naming
-from winsockctl.cli.output import say
+from winsockctl.cli.opening import open_capture
+from winsockctl.cli.output import received_and_dropped, say
+from winsockctl.cli.signals import LOOK_INTERVAL, StopSignals
 from winsockctl.cli.summary import hex_dump, line
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-    from types import FrameType
 
-    from winsockctl import Recorder, Statistics
+    from winsockctl import Capture, Recorder
 
 _STATUS_INTERVAL = 1.0  # seconds
-# How long a signal may go unnoticed.
-_LOOK_INTERVAL = 0.1  # seconds
-# Some senders (timeout(1), for one) send the same signal twice at once.
-_INSIST_AFTER = 1.0  # seconds
 # A shorter line leaves nothing of the longer one that it is written over.
 _STATUS_WIDTH = 76  # columns
 
@@ -56,18 +50,8 @@ class _Sink(Protocol):
 def run(arguments: argparse.Namespace) -> int:
     """Capture until the count, the time, a signal, or the reader of the output ends it."""
     recording.check(arguments, "winsockctl capture INTERFACE -w - | tshark -r -")
-    family = {(True, False): socket.AF_INET, (False, True): socket.AF_INET6}
-    with naming(arguments.interface):
-        capture = Capture(
-            _interface(arguments.interface),
-            family=family.get((arguments.ipv4, arguments.ipv6)),
-            filter=" ".join(arguments.filter) or None,
-            mode=RcvAll.ON if arguments.promiscuous else RcvAll.IPLEVEL,
-            snaplen=arguments.snaplen,
-            buffer_size=arguments.buffer_size * 2**20,
-            latency=arguments.latency,
-        )
-    with capture, _StopSignals() as signals, _sink(arguments) as sink:
+    capture = open_capture(arguments, snaplen=arguments.snaplen, latency=arguments.latency)
+    with capture, StopSignals() as signals, _sink(arguments) as sink:
         pump = _Pump(capture, sink, arguments, signals)
         try:
             target = f" into {recording.target_name(arguments)}" if arguments.write else ""
@@ -83,13 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _interface(text: str) -> str | int:
-    """Return an index for a number, unless an interface has that number as its name."""
-    if text.isascii() and text.isdecimal() and text not in {entry.name for entry in interfaces()}:
-        return int(text)
-    return text
-
-
 class _Pump:
     """Moves batches from a capture to a sink and counts what it moved."""
 
@@ -98,7 +75,7 @@ class _Pump:
         capture: Capture,
         sink: _Sink,
         arguments: argparse.Namespace,
-        signals: _StopSignals,
+        signals: StopSignals,
     ) -> None:
         self._capture = capture
         self._sink = sink
@@ -116,7 +93,7 @@ class _Pump:
             left = self._end - time.monotonic()
             if left <= 0:
                 break
-            self._take(min(_LOOK_INTERVAL, left))
+            self._take(min(LOOK_INTERVAL, left))
         self._capture.mode = RcvAll.OFF
         while self._wants_more() and self._take(self._grace):
             pass
@@ -134,7 +111,7 @@ class _Pump:
         """Return the closing line."""
         statistics = self._capture.statistics
         truncated = statistics.truncated - self._sink.truncated_beyond_limit
-        text = f"{_counts(self._sink.received, statistics)}, {truncated} truncated"
+        text = f"{received_and_dropped(self._sink.received, statistics)}, {truncated} truncated"
         if statistics.dropped:
             had = statistics.buffer_size / 2**20
             text += f"; the buffer had {had:g} MiB, a larger --buffer-size drops less"
@@ -210,7 +187,7 @@ class _Savefile:
         rate = (received - self._told_received) / elapsed
         self._told_at += elapsed
         self._told_received = received
-        counts = _counts(received, capture.statistics)
+        counts = received_and_dropped(received, capture.statistics)
         text = f"{counts}, {self._recorder.bytes} bytes, {rate:.0f}/s"
         print(f"\r{text:<{_STATUS_WIDTH}}", end="", file=sys.stderr, flush=True)
 
@@ -225,41 +202,6 @@ def _sink(arguments: argparse.Namespace) -> Iterator[_Sink]:
         return
     with recording.recorder(arguments, interface=arguments.interface) as recorder:
         yield _Savefile(recorder, arguments.bytes)
-
-
-class _StopSignals:
-    """Notes SIGINT and SIGTERM while it is entered; what was received before is still handled."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-        self._previous: dict[signal.Signals, Any] = {}
-
-    @property
-    def came(self) -> bool:
-        """Whether there was one."""
-        return self._first is not None
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self._first is None:
-            self._first = time.monotonic()
-        elif time.monotonic() - self._first > _INSIST_AFTER:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        # A signal has ended the command: its twin must not turn that into a failure.
-        if not self.came:
-            for number, handler in self._previous.items():
-                signal.signal(number, handler)
-
-
-def _counts(received: int, statistics: Statistics) -> str:
-    dropped = "unknown" if statistics.dropped is None else statistics.dropped
-    return f"{received} received, {dropped} dropped"
 
 
 def _on_terminal() -> bool:

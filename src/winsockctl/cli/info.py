@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import socket
-from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from winsockctl.cli.counts import Counts, conversation_name
 from winsockctl.cli.output import say
 from winsockctl.cli.savefile import Input
-from winsockctl.cli.summary import protocol_name, summarize
+from winsockctl.cli.summary import protocol_name
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from winsockctl import Datagram, Savefile
+    from winsockctl import Savefile
+    from winsockctl.cli.counts import Amount
+
+_Key = TypeVar("_Key")
 
 _TOP = 10  # conversations
 # https://www.tcpdump.org/linktypes.html
@@ -34,79 +36,43 @@ _LINK_TYPES = {
     229: "IPV6",
     276: "LINUX_SLL2",
 }
-# https://www.iana.org/assignments/ipv6-parameters, extension header types
-_EXTENSION_HEADERS = {0, 43, 44, 51, 60, 135, 139, 140}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the whole file, then tell."""
     source = Input(arguments.file)
-    counts = _Counts()
+    counts = Counts()
     with source.savefile as savefile:
         try:
             for batch in source.batches():
-                for datagram in batch.datagrams():
-                    counts.add(datagram)
+                counts.add(batch)
         finally:
-            say("\n".join((*_facts(source.name, savefile, counts), *counts.tables())))
+            say("\n".join((*_facts(source.name, savefile, counts), *_tables(counts))))
     return 0
 
 
-class _Counts:
-    """Datagrams and their bytes, as long as they were on the wire, by what they are."""
-
-    def __init__(self) -> None:
-        self.first: int | None = None
-        self.last: int | None = None
-        self._protocols: Counter[tuple[int, int | None]] = Counter()
-        self._protocol_bytes: Counter[tuple[int, int | None]] = Counter()
-        self._pairs: Counter[tuple[bytes, bytes]] = Counter()
-        self._pair_bytes: Counter[tuple[bytes, bytes]] = Counter()
-
-    def add(self, datagram: Datagram) -> None:
-        data, length, stamp = datagram.data, datagram.original_length, datagram.timestamp_ns
-        if self.first is None or self.last is None:
-            self.first = self.last = stamp
-        self.first, self.last = min(self.first, stamp), max(self.last, stamp)
-        version = data[0] >> 4
-        start, size, place = (12, 4, 9) if version == 4 else (8, 16, 6)
-        protocol = data[place] if len(data) > place else None
-        if version == 6 and protocol in _EXTENSION_HEADERS:
-            protocol = summarize(datagram).protocol
-        self._protocols[version, protocol] += 1
-        self._protocol_bytes[version, protocol] += length
-        if len(data) >= start + 2 * size:
-            ends = bytes(data[start : start + size]), bytes(data[start + size : start + 2 * size])
-            pair = (ends[0], ends[1]) if ends[0] <= ends[1] else (ends[1], ends[0])
-            self._pairs[pair] += 1
-            self._pair_bytes[pair] += length
-
-    @property
-    def bytes(self) -> int:
-        """On the wire, IP headers included."""
-        return self._protocol_bytes.total()
-
-    def tables(self) -> Iterator[str]:
-        """Iterate over the lines of both tables."""
-        if not self._protocols:
-            return
-        yield from ("", f"{'protocol':<40} {'datagrams':>12} {'bytes':>16}")
-        for (version, protocol), count in self._protocols.most_common():
-            name = f"IPv{version} {protocol_name(protocol)}"
-            yield f"{name:<40} {count:>12} {self._protocol_bytes[version, protocol]:>16}"
-        yield from ("", f"{'conversation':<40} {'datagrams':>12} {'bytes':>16}")
-        for pair, count in self._pairs.most_common(_TOP):
-            name = " - ".join(map(_address, pair))
-            yield f"{name:<40} {count:>12} {self._pair_bytes[pair]:>16}"
-        if len(self._pairs) > _TOP:
-            yield f"and {len(self._pairs) - _TOP} more"
+def _tables(counts: Counts) -> Iterator[str]:
+    """Iterate over the lines of both tables."""
+    if not counts.protocols:
+        return
+    yield from ("", f"{'protocol':<40} {'datagrams':>12} {'bytes':>16}")
+    for (version, protocol), amount in _most(counts.protocols):
+        name = f"IPv{version} {protocol_name(protocol)}"
+        yield f"{name:<40} {amount.datagrams:>12} {amount.bytes:>16}"
+    yield from ("", f"{'conversation':<40} {'datagrams':>12} {'bytes':>16}")
+    for key, amount in _most(counts.conversations)[:_TOP]:
+        yield f"{conversation_name(key):<40} {amount.datagrams:>12} {amount.bytes:>16}"
+    if len(counts.conversations) > _TOP:
+        yield f"and {len(counts.conversations) - _TOP} more"
 
 
-def _address(packed: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+def _most(amounts: dict[_Key, Amount]) -> list[tuple[_Key, Amount]]:
+    return sorted(
+        amounts.items(), key=lambda item: (-item[1].datagrams, -item[1].bytes, str(item[0]))
+    )
 
 
-def _facts(name: str, savefile: Savefile, counts: _Counts) -> Iterator[str]:
+def _facts(name: str, savefile: Savefile, counts: Counts) -> Iterator[str]:
     statistics = savefile.statistics
     compression = f", {savefile.compression}" if savefile.compression else ""
     yield f"file         {name}"
@@ -126,7 +92,8 @@ def _facts(name: str, savefile: Savefile, counts: _Counts) -> Iterator[str]:
     yield f"datagrams    {statistics.received}, {statistics.truncated} of them truncated"
     yield f"passed over  {passed_over}, neither IPv4 nor IPv6"
     yield f"dropped      {'not told' if statistics.dropped is None else statistics.dropped}"
-    yield f"bytes        {counts.bytes} on the wire, {statistics.bytes} in the file"
+    wire_bytes = counts.total.bytes
+    yield f"bytes        {wire_bytes} on the wire, {statistics.bytes} in the file"
     if counts.first is None or counts.last is None:
         return
     duration = (counts.last - counts.first) / 1e9
@@ -135,7 +102,7 @@ def _facts(name: str, savefile: Savefile, counts: _Counts) -> Iterator[str]:
     yield f"duration     {duration:.6f} s"
     if duration > 0:
         rates = f"{statistics.received / duration:.1f} datagrams/s"
-        yield f"rate         {rates}, {counts.bytes / duration:.1f} bytes/s"
+        yield f"rate         {rates}, {wire_bytes / duration:.1f} bytes/s"
 
 
 def _moment(timestamp_ns: int) -> str:

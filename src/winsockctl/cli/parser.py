@@ -39,9 +39,10 @@ examples:
   winsockctl demo                           see it work, nothing to prepare
   winsockctl interfaces                     what can be captured
   winsockctl capture eth0                   one line a datagram until Ctrl-C
-  winsockctl capture eth0 -w out.pcapng       record to a file for tshark or Wireshark
-  winsockctl read out.pcapng udp port 53      what a savefile has, filtered
-  winsockctl info out.pcapng                  how much of what a savefile has
+  winsockctl capture eth0 -w out.pcapng     record to a file for tshark or Wireshark
+  winsockctl top eth0                       who talks to whom, live
+  winsockctl read out.pcapng udp port 53    what a savefile has, filtered
+  winsockctl info out.pcapng                how much of what a savefile has
   winsockctl doctor                         what works on this machine, and why not
 
 'winsockctl COMMAND -h' explains a command and its options.
@@ -98,6 +99,26 @@ examples:
 
 Needs the privilege to capture (Linux: root or CAP_NET_RAW); 'winsockctl doctor'
 tells whether you have it. 'winsockctl interfaces' lists the interfaces.""",
+        )
+    )
+    _add_top(
+        command(
+            "top",
+            "watch who talks to whom, and how much",
+            """\
+Watch the conversations that pass an interface: the busiest first, with the rate of the
+last interval, its history, and how much it was altogether. q or Ctrl-C ends.
+
+On a terminal the table is redrawn in place (needs rich: pip install 'winsockctl[cli]'),
+elsewhere it is printed anew each time. Bytes are those of whole IP datagrams. The latest
+rate is at the right of a history; each is drawn to the scale of its own greatest.""",
+            """\
+examples:
+  winsockctl top eth0                           who talks to whom
+  winsockctl top eth0 --ports tcp               connections of TCP
+  winsockctl top eth0 -i 10 -s 60 > table.txt   six tables, ten seconds apart
+
+Needs the privilege to capture, as 'winsockctl capture' does.""",
         )
     )
     _add_read(
@@ -170,7 +191,7 @@ exit status: 0 capturing works, 1 it does not""",
     return parser
 
 
-def _add_capture(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface",
         metavar="INTERFACE",
@@ -180,13 +201,6 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
     family = parser.add_mutually_exclusive_group()
     family.add_argument("-4", dest="ipv4", action="store_true", help="only IPv4")
     family.add_argument("-6", dest="ipv6", action="store_true", help="only IPv6")
-    parser.add_argument(
-        "-c",
-        "--count",
-        metavar="N",
-        type=_number(int, 1),
-        help="end after exactly N datagrams",
-    )
     parser.add_argument(
         "-s",
         "--seconds",
@@ -200,8 +214,6 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         help="ask the adapter for datagrams of other stations too (default: what it receives "
         "and sends anyway)",
     )
-    _add_snaplen(parser)
-    _add_output(parser)
     parser.add_argument(
         "--buffer-size",
         metavar="MIB",
@@ -209,6 +221,19 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         default=64,
         help="room for datagrams not yet read, in MiB (default: %(default)s); more drops less",
     )
+
+
+def _add_capture(parser: argparse.ArgumentParser) -> None:
+    _add_source(parser)
+    parser.add_argument(
+        "-c",
+        "--count",
+        metavar="N",
+        type=_number(int, 1),
+        help="end after exactly N datagrams",
+    )
+    _add_snaplen(parser)
+    _add_output(parser)
     parser.add_argument(
         "--latency",
         metavar="S",
@@ -216,6 +241,31 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         help="seconds until datagrams are handed over although their block is not full, "
         "0.001 to 60 (default: %(default)s); more costs less",
+    )
+
+
+def _add_top(parser: argparse.ArgumentParser) -> None:
+    _add_source(parser)
+    parser.add_argument(
+        "-p",
+        "--ports",
+        action="store_true",
+        help="conversations between ports, by protocol (default: between addresses)",
+    )
+    parser.add_argument(
+        "-i",
+        "--interval",
+        metavar="S",
+        type=_number(float, 0.1, 3600),
+        default=1.0,
+        help="seconds between two tables (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-n",
+        "--rows",
+        metavar="N",
+        type=_number(int, 1),
+        help="conversations to show (default: as many as the terminal has room for, else 10)",
     )
 
 
