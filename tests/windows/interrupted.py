@@ -26,6 +26,7 @@ from winsockctl import (
 )
 
 CTRL_C_EVENT = 0
+ERROR_INVALID_HANDLE = 6
 PATIENCE = 20.0  # seconds
 
 Wait = Callable[[], object]
@@ -75,8 +76,13 @@ def main(wait: str) -> None:
 
     def press() -> None:
         time.sleep(0.5)  # until the main thread waits
-        generate = ctypes.WinDLL("kernel32", use_last_error=True).GenerateConsoleCtrlEvent
-        if not generate(CTRL_C_EVENT, 0):
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        generate = kernel32.GenerateConsoleCtrlEvent
+        pressed = generate(CTRL_C_EVENT, 0)
+        if not pressed and ctypes.get_last_error() == ERROR_INVALID_HANDLE:
+            # A busy Wine may start a program without the console that it was to have.
+            pressed = kernel32.AllocConsole() and generate(CTRL_C_EVENT, 0)
+        if not pressed:
             print(f"GenerateConsoleCtrlEvent failed with {ctypes.get_last_error()}", flush=True)
             os._exit(1)
         if not ended.wait(PATIENCE):
