@@ -1,6 +1,7 @@
 """What the tests share: the backends, the networks, sockets that go with the test, named errors."""
 
 import builtins
+import gc
 import os
 import signal
 import socket
@@ -82,6 +83,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
+
+
+def pytest_collection_finish() -> None:
+    # The many collections of the tests need not look at all modules again and again.
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
