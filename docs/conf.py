@@ -1,9 +1,16 @@
 """The documentation: ``make docs`` builds it into docs/_build."""
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
+# For the help texts of the command: the one of this environment, without colours.
+os.environ |= {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "COLUMNS": "88",
+    "NO_COLOR": "1",
+}
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "winsockctl"
@@ -14,6 +21,7 @@ extensions = [
     "repository_links",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinxcontrib.programoutput",
     "stub_types",
 ]
 exclude_patterns = ["_build"]

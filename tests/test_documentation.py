@@ -6,6 +6,7 @@ follow one another. One that would go on for ever is ended as its reader would d
 once it has printed enough.
 """
 
+import argparse
 import contextlib
 import os
 import re
@@ -23,6 +24,7 @@ from sybil import Document
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 import winsockctl
+from winsockctl.cli.parser import build_parser
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [
@@ -172,3 +174,14 @@ def test_the_api_page_has_every_public_name() -> None:
     page = (PROJECT / "docs" / "api.md").read_text(encoding="utf-8")
     described = re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", page, re.MULTILINE)
     assert sorted(described) == winsockctl.__all__
+
+
+def test_the_page_of_the_command_has_every_command() -> None:
+    page = (PROJECT / "docs" / "command.md").read_text(encoding="utf-8")
+    (commands,) = (
+        action.choices
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    for form in (r"^## winsockctl (\w+)$", r"program-output} winsockctl (\w+) --help$"):
+        assert re.findall(form, page, re.MULTILINE) == list(commands)
