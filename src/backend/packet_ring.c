@@ -358,11 +358,10 @@ describe_block(packet_t *packet, size_t slot)
     const struct tpacket3_hdr *datagram = first_packet(self, bytes, slot);
     lock_take(packet->channel.filter_lock);
     for (uint32_t i = 0; i < count; i++) {
-        record_t *record = &block->records[block->count];
-        *record = describe(bytes, datagram);
-        if (packet_finish(packet, bytes + record->offset, record)) {
-            block_count(block, record);
-            block->count++;
+        record_t record = describe(bytes, datagram);
+        if (packet_finish(packet, bytes + record.offset, &record)) {
+            block_count(block, &record);
+            block->records[block->count++] = record;
         }
         datagram = packet_behind(datagram);
     }
