@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/winsock_errors.h"
@@ -32,6 +33,9 @@
 /* Evicted blocks in use at a time; each takes one or two of the process's mappings
  * (vm.max_map_count, 65,530). Beyond that, blocks are copied to the heap. */
 #define MOST_EVICTED 8192
+
+/* So much later than its latency may a datagram be handed over. */
+#define LONGEST_PAUSE_NS (5 * (int64_t)NANOSECONDS_PER_MILLISECOND)
 
 typedef struct {
     uint8_t *base;
@@ -59,8 +63,17 @@ struct ring {
     size_t next; /* the slot that the kernel hands over next */
     size_t evicted;
     window_t *window;
+    int64_t longest_pause_ns;
+    int64_t emptied_at_ns; /* when receive() last found no block ready */
+    size_t filled;         /* blocks since then that were full, not handed over after the latency */
     lending_t *lendings[]; /* by slot: who keeps the kernel's block */
 };
+
+static int64_t
+smaller(int64_t left, int64_t right)
+{
+    return left < right ? left : right;
+}
 
 static size_t
 whole_pages(size_t size)
@@ -275,6 +288,7 @@ ring_new(int fd, const channel_options_t *options, failure_t *failure)
     self->fd = fd;
     self->block_size = block_size;
     self->block_count = (size_t)block_count;
+    self->longest_pause_ns = smaller(options->latency_ns / 2, LONGEST_PAUSE_NS);
     if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &(int){TPACKET_V3}, sizeof(int)) < 0) {
         linux_fail(failure, "setsockopt(PACKET_VERSION)");
         goto failed;
@@ -344,11 +358,10 @@ describe_block(packet_t *packet, size_t slot)
     const struct tpacket3_hdr *datagram = first_packet(self, bytes, slot);
     lock_take(packet->channel.filter_lock);
     for (uint32_t i = 0; i < count; i++) {
-        record_t *record = &block->records[block->count];
-        *record = describe(bytes, datagram);
-        if (packet_finish(packet, bytes + record->offset, record)) {
-            block_count(block, record);
-            block->count++;
+        record_t record = describe(bytes, datagram);
+        if (packet_finish(packet, bytes + record.offset, &record)) {
+            block_count(block, &record);
+            block->records[block->count++] = record;
         }
         datagram = packet_behind(datagram);
     }
@@ -432,6 +445,9 @@ take_block(packet_t *packet, block_t **block, failure_t *failure)
     ring_t *self = packet->ring;
     while (acquire_block(self, self->next)) {
         size_t slot = self->next;
+        if ((block_header(self, slot)->block_status & TP_STATUS_BLK_TMO) == 0) {
+            self->filled++;
+        }
         pthread_mutex_lock(&self->lock);
         /* At most a quarter of the ring is lent out; the rest is always the kernel's to fill. */
         lending_t *oldest =
@@ -463,6 +479,26 @@ has_unfinished_block(const ring_t *self)
     return __atomic_load_n(&header->num_pkts, __ATOMIC_ACQUIRE) > 0;
 }
 
+/* Under load, waking up for each block costs more than reading it. So let an eighth of the ring be
+ * filled first, by how fast blocks came so far. Blocks that were handed over after the latency, not
+ * full, say that the load is low. */
+static void
+let_blocks_come(ring_t *self, int64_t deadline_ns)
+{
+    int64_t now_ns = platform_now_ns();
+    if (self->filled > 0) {
+        int64_t each_ns = (now_ns - self->emptied_at_ns) / (int64_t)self->filled;
+        int64_t pause_ns = each_ns * (int64_t)self->block_count / 8;
+        pause_ns = smaller(pause_ns, self->longest_pause_ns);
+        pause_ns = smaller(pause_ns, deadline_ns - now_ns);
+        if (pause_ns > 0) {
+            nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
+        }
+    }
+    self->emptied_at_ns = now_ns;
+    self->filled = 0;
+}
+
 static enum receive_outcome
 packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, failure_t *failure)
 {
@@ -476,6 +512,7 @@ packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, fa
         if (packet_has_ended(self) && !has_unfinished_block(self->ring)) {
             return packet_end(self, failure);
         }
+        let_blocks_come(self->ring, deadline_ns);
         outcome = packet_wait(self, deadline_ns);
         if (outcome != RECEIVE_BLOCK) {
             return outcome;
