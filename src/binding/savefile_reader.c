@@ -302,20 +302,12 @@ end_receive(SavefileReader *self)
     PyThread_release_lock(self->receive_lock);
 }
 
-static bool
-wants(const void *context, const block_t *block, const record_t *record)
-{
-    const filter_t *filter = context;
-    return filter == NULL || filter_run(filter, block->bytes + record->offset, record->length,
-                                        record->original_length) != 0;
-}
-
 /* Drops what is not wanted by a filter that another thread has set since the block was filled. */
 static void
 refilter(SavefileReader *self, block_t *block)
 {
     savefile_reader_lock(self);
-    block_select(block, wants, self->filter);
+    block_filter(block, self->filter);
     savefile_reader_unlock(self);
 }
 
