@@ -62,6 +62,7 @@ sources = [
             "replay_source",
             "recording",
             "savefile_reader",
+            "savefile_reader_facts",
         )
     ),
     *(

@@ -1,6 +1,7 @@
 """``winsockctl read`` and ``winsockctl info``: run as users run them, on files made by hand."""
 
 import gzip
+import os
 import re
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import savefiles
 from datagrams import mixed, of_length, udp
 
 from winsockctl import open_savefile
+from winsockctl.cli import main, progress
 
 COMMAND = (sys.executable, "-m", "winsockctl")
 STAMP = 1_800_000_000  # seconds; 2027-01-15 08:00:00 UTC
@@ -98,6 +100,166 @@ def test_read_writes_what_is_wanted_to_another_file(trace: Path, tmp_path: Path)
         assert first.timestamp_ns == STAMP * 10**9 + 250_000_000
     assert run("read", target, "-c", "7", "-w", tmp_path / "cut")[0] == 0
     assert datagrams_in(tmp_path / "cut") == wanted[:7]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "form"),
+    [
+        ("out", (), "pcapng"),
+        ("out.pcapng", (), "pcapng"),
+        ("out.PCAP", (), "pcap"),
+        ("out.pcap", ("--format", "pcapng"), "pcapng"),
+        ("out.pcapng", ("--format", "pcap"), "pcap"),
+    ],
+)
+def test_read_writes_pcapng_unless_it_is_told_otherwise(
+    trace: Path, tmp_path: Path, name: str, options: tuple[str, ...], form: str
+) -> None:
+    target = tmp_path / "target" / name
+    target.parent.mkdir()
+    assert run("read", trace, "-w", target, *options)[0] == 0
+    assert datagrams_in(target) == mixed(COUNT)
+    with open_savefile(target) as savefile:
+        assert savefile.format == form
+
+
+def test_read_hands_on_what_the_file_tells(trace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    assert run("read", trace, "-w", target, "ip", "or", "ip6", "--snaplen", "90")[0] == 0
+    with open_savefile(target) as savefile:
+        assert savefile.comment == "of a test"
+        (interface,) = savefile.interfaces
+        assert (interface.name, interface.filter, interface.snaplen) == ("eth7", "ip or ip6", 90)
+    assert run("read", trace, "-w", target, "--comment", "another")[0] == 0
+    with open_savefile(target) as savefile:
+        assert savefile.comment == "another"
+
+
+def test_read_cuts_into_a_ring_of_files(trace: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ring"
+    folder.mkdir()
+    options = ("--rotate-count", "25", "--files", "2")
+    assert run("read", trace, "-w", folder / "out.pcapng", *options)[0] == 0
+    first, second = sorted(folder.iterdir())
+    assert datagrams_in(first) + datagrams_in(second) == mixed(COUNT)[25:]
+
+
+def test_read_writes_at_most_so_many_bytes(tmp_path: Path) -> None:
+    path, target = tmp_path / "all", tmp_path / "out.pcap"
+    path.write_bytes(savefiles.pcap([savefiles.pcap_record(of_length(100))] * 5000))
+    status, _, errors = run("read", path, "-w", target, "--bytes", str(24 + 2000 * 116 + 115))
+    assert (status, errors) == (0, "2000 read, 0 passed over, 0 truncated\n")
+    assert target.stat().st_size == 24 + 2000 * 116
+
+
+@pytest.mark.parametrize(
+    "option", [("-U",), ("--bytes", "5k"), ("--files", "3"), ("--comment", "x")]
+)
+def test_options_for_writing_need_a_file_to_write(trace: Path, option: tuple[str, ...]) -> None:
+    status, output, errors = run("read", trace, *option)
+    assert (status, output) == (2, "")
+    assert errors.endswith(" needs -w FILE\n")
+
+
+def test_read_writes_what_stands_before_the_damage(tmp_path: Path) -> None:
+    path, target = tmp_path / "cut", tmp_path / "out"
+    path.write_bytes(made()[:-100])
+    status, _, errors = run("read", path, "-w", target)
+    assert status == 1
+    assert errors.splitlines()[-1].startswith(f"winsockctl: {path}: ")
+    assert datagrams_in(target) == mixed(COUNT)
+
+
+def test_a_place_that_cannot_be_written_is_one_line_with_a_remedy(
+    trace: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "nowhere" / "out"
+    status, output, errors = run("read", trace, "-w", target)
+    assert (status, output) == (1, "")
+    line = f"{target}: open failed: No such file or directory; create its folder first"
+    assert errors == f"winsockctl: {line}\n"
+
+
+@pytest.mark.linux
+def test_a_full_disk_is_told_behind_the_counts(trace: Path) -> None:
+    status, _, errors = run("read", trace, "-w", "/dev/full")
+    assert status == 1
+    assert errors.splitlines()[-1] == (
+        "winsockctl: /dev/full: write failed: No space left on device; "
+        "free some space or write to another disk"
+    )
+
+
+def long_read(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    """Run a command for which every read is a long one."""
+    monkeypatch.setattr(progress, "_PATIENCE", -1)
+    assert main([*map(str, arguments)]) == 0
+
+
+@pytest.mark.parametrize("command", ["info", "read"])
+def test_a_long_read_tells_how_far_it_is(
+    trace: Path,
+    tmp_path: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = ("-w", tmp_path / "out") if command == "read" else ()
+    long_read(monkeypatch, command, trace, *output)
+    size = trace.stat().st_size
+    first, *rest = capsys.readouterr().err.splitlines()
+    told = re.fullmatch(rf"{re.escape(str(trace))}: (\d+) bytes of {size}, (\d+)%", first)
+    assert told is not None
+    assert 0 < int(told[1]) <= size
+    assert int(told[2]) == round(100 * int(told[1]) / size)
+    assert len(rest) == (command == "read")
+
+
+def test_of_a_compressed_file_nobody_knows_how_long_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.gz"
+    path.write_bytes(gzip.compress(made()))
+    long_read(monkeypatch, "info", path)
+    assert re.fullmatch(rf"{re.escape(str(path))}: \d+ bytes\n", capsys.readouterr().err)
+
+
+def test_lines_on_standard_output_are_progress_enough(
+    trace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long_read(monkeypatch, "read", trace)
+    assert capsys.readouterr().err == f"{COUNT} read, 1 passed over, 0 truncated\n"
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_a_bar_on_a_terminal(trace: Path, has_rich: bool) -> None:
+    script = f"""
+import sys
+if not {has_rich}:
+    sys.modules["rich"] = sys.modules["rich.console"] = None
+from winsockctl.cli import main, progress
+progress._PATIENCE = -1
+sys.exit(main(["info", {str(trace)!r}]))
+"""
+    shown, given = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=given,
+        env=environment,
+        timeout=60,
+        check=True,
+    )
+    os.close(given)
+    text = os.read(shown, 65536).decode()
+    os.close(shown)
+    assert b"datagrams    60" in done.stdout
+    assert str(trace) in text
+    is_bar = "\x1b[" in text
+    assert is_bar == has_rich
+    assert ("%" in text) != has_rich
 
 
 def test_read_goes_between_two_programs() -> None:

@@ -66,7 +66,7 @@ def test_what_waits_is_judged_by_the_new_filter(tap: Tap, before: str | None) ->
     raw.set_filter(Filter(ODD).instructions)
     if tap.backend != "replay":
         tap.send([tap.datagram(b"\x01after"), tap.datagram(LAST)])
-    elif before is not None:
+    if tap.backend in ("replay", "winsock"):
         # Everything is still waiting there, and the first filter has never seen it.
         before = None
     seen = read_all(raw, is_last)

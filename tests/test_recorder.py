@@ -22,7 +22,17 @@ from datagrams import mixed, of_length, seeded_payload, udp
 from network import PATIENCE, Port
 
 import winsockctl
-from winsockctl import Batch, Capture, Direction, Filter, Reader, Recorder, Replay, WinsockError
+from winsockctl import (
+    Batch,
+    Capture,
+    Direction,
+    Filter,
+    Reader,
+    Recorder,
+    Replay,
+    WinsockError,
+    open_savefile,
+)
 
 STAMP = 1_700_000_000_123_456_789
 HEADER, RECORD_HEADER = 24, 16  # of pcap
@@ -347,6 +357,33 @@ def test_a_count_is_exact_and_loses_nothing(path: Path, format: str, count: int)
         rest = [bytes(datagram) for datagram in replay]
     assert parse(path.read_bytes()).data == expected[:count]
     assert rest == expected[count:]
+
+
+def test_a_recording_begins_with_what_a_loop_has_left(path: Path, format: str) -> None:
+    expected = mixed(50)
+    with Replay(expected, batch_size=20) as replay, Recorder(path, format=format) as recorder:
+        assert bytes(next(iter(replay))) == expected[0]
+        assert recorder.record(replay, count=5) == 5
+        assert recorder.record(replay, bytes=1) == 0
+        assert bytes(next(iter(replay))) == expected[6]
+        assert recorder.record(replay, count=13) == 13
+        assert bytes(next(iter(replay))) == expected[20]
+        assert recorder.record(replay, count=25) == 25
+        assert [bytes(view) for view in replay] == expected[46:]
+    written = [*expected[1:6], *expected[7:20], *expected[21:46]]
+    with open_savefile(path) as savefile:
+        assert [bytes(view) for view in savefile] == written
+
+
+def test_what_a_loop_has_left_stays_with_the_source_until_it_is_written(path: Path) -> None:
+    expected = mixed(50)
+    recorder = Recorder(path)
+    recorder.close()
+    with Replay(expected, batch_size=20) as replay:
+        next(iter(replay))
+        with pytest.raises(ValueError, match="closed"):
+            recorder.record(replay)
+        assert [bytes(view) for view in replay] == expected[1:]
 
 
 def test_what_is_left_over_meets_a_new_filter(path: Path, format: str) -> None:

@@ -20,6 +20,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import savefiles
+import scapy.layers.inet
+import scapy.layers.inet6
+import scapy.layers.l2
+import scapy.packet
+import scapy.utils
 from datagrams import mixed
 from network import PATIENCE, Port, talk, tool, tool_environment
 
@@ -282,6 +287,43 @@ def test_tcpdump_writes_what_it_reads(tmp_path: Path, name: str, precision: str)
     source = make(tmp_path, name)
     run("tcpdump", "-r", source, "-w", path, f"--time-stamp-precision={precision}")
     check(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("RAW", {}),
+        ("ETHERNET", {"endianness": ">"}),
+        ("SLL", {"nano": True}),
+        ("PPP, HDLC framing", {"nano": True, "endianness": ">"}),
+        ("ETHERNET", {"gz": True}),
+    ],
+)
+def test_scapy_writes_pcap(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    link_type, frames = frames_of(name)
+    path = tmp_path / "file"
+    with scapy.utils.RawPcapWriter(str(path), linktype=link_type, **options) as writer:
+        writer.write_header(None)
+        for place, frame in enumerate(frames):
+            writer.write_packet(frame, sec=STAMP + place, usec=place * 1001 + 7)
+    seen = check(path)
+    assert [packet.data for packet in seen] == mixed(PACKETS)
+
+
+@pytest.mark.parametrize("link", [None, scapy.layers.l2.Ether, scapy.layers.l2.CookedLinux])
+def test_scapy_writes_pcapng(tmp_path: Path, link: type[scapy.packet.Packet] | None) -> None:
+    path = tmp_path / "file"
+    # Without a link layer it has a type for each of the two.
+    datagrams = [data for data in mixed(PACKETS) if link is not None or data[0] >> 4 == 4]
+    packets = []
+    for data in datagrams:
+        kind = scapy.layers.inet.IP if data[0] >> 4 == 4 else scapy.layers.inet6.IPv6
+        packets.append(kind(data) if link is None else link() / kind(data))
+        packets[-1].time = STAMP + len(packets) / 8
+    scapy.utils.wrpcapng(str(path), packets)
+    seen = check(path)
+    assert [packet.data for packet in seen] == datagrams
+    assert seen[1].timestamp_ns == STAMP * 10**9 + 250_000_000
 
 
 @pytest.mark.parametrize("name", ["IPV4", "IPV6"])

@@ -39,17 +39,10 @@ channel_change_filter(channel_t *channel, const filter_t *filter, failure_t *fai
     return 0;
 }
 
-static bool
-wants(const void *context, const block_t *block, const record_t *record)
-{
-    return channel_wants(context, block->bytes + record->offset, record->length,
-                         record->original_length);
-}
-
 void
 channel_refilter(channel_t *channel, block_t *block)
 {
     lock_take(channel->filter_lock);
-    block_select(block, wants, channel);
+    block_filter(block, channel->filter);
     lock_release(channel->filter_lock);
 }

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The last datagrams of a block that another batch owns. */
+/* The last datagrams of a block that another batch owns, or those of them that a filter wants. */
 typedef struct {
     block_t block;
     Batch *owner;
-    record_t records[]; /* if not all of them are wanted */
+    record_t records[]; /* only with a filter */
 } part_t;
 
 static void
@@ -47,33 +47,22 @@ part_release(block_t *block)
     free(self);
 }
 
-static bool
-passes(const void *filter, const block_t *block, const record_t *record)
-{
-    return filter_run(filter, block->bytes + record->offset, record->length,
-                      record->original_length) != 0;
-}
-
 Batch *
 batch_behind(Batch *self, Py_ssize_t index, const filter_t *filter)
 {
     Batch *behind = batch_new(state_of((PyObject *)self));
-    size_t table = filter == NULL ? 0 : (self->block->count - (size_t)index) * sizeof(record_t);
-    part_t *part = behind == NULL ? NULL : malloc(sizeof *part + table);
+    size_t room = filter == NULL ? 0 : self->block->count - (size_t)index;
+    part_t *part = behind == NULL ? NULL : malloc(sizeof *part + room * sizeof(record_t));
     if (part == NULL) {
         Py_XDECREF(behind);
         return behind == NULL ? NULL : (Batch *)PyErr_NoMemory();
     }
     part->block = *self->block;
-    for (Py_ssize_t i = 0; i < index; i++) {
-        block_uncount(&part->block, &part->block.records[i]);
-    }
-    part->block.records += index;
-    part->block.count -= (size_t)index;
-    if (filter != NULL) {
-        memcpy(part->records, part->block.records, table);
+    block_skip(&part->block, (size_t)index);
+    if (room > 0) {
+        memcpy(part->records, part->block.records, room * sizeof(record_t));
         part->block.records = part->records;
-        block_select(&part->block, passes, filter);
+        block_filter(&part->block, filter);
     }
     part->block.release = part_release;
     /* A part of a part is one of the owner, or they would form a chain without end. */

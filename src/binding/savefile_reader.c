@@ -1,17 +1,7 @@
-/* SavefileReader: the datagrams of a savefile, from memory that is mapped or from a stream.
- *
- * A segment is a Python object whose bytes are here and do not move: a memoryview of what is
- * mapped, or a bytearray that was read. A block's bytes are those of a segment, which it holds.
- *
- * receive_lock is held by the thread that is inside receive(), with the GIL or without it; it
- * guards the window. parse_lock guards `reader`, `selection` and `filter`, and nobody waits or runs
- * Python while holding it. All other members need the GIL.
- */
-#include "binding/binding.h"
+#include "binding/savefile_reader.h"
 
 #include <stdlib.h>
 
-#include "core/savefile_fill.h"
 #include "core/winsock_errors.h"
 
 #define PIECE ((Py_ssize_t)256 << 10) /* bytes to ask a stream for */
@@ -19,29 +9,6 @@
 #define LARGEST_BATCH 65536
 #define HEAD_STEPS 10000
 #define NANOSECONDS_PER_MICROSECOND 1000
-
-typedef struct {
-    PyObject_HEAD
-    PyThread_type_lock receive_lock;
-    PyThread_type_lock parse_lock;
-    unsigned long receiving; /* the thread that has receive_lock, 0 if none */
-    PyObject *read;          /* what gives further bytes; NULL if all are mapped */
-    PyObject *segment;       /* NULL when closed, and before the first bytes */
-    uint8_t *segment_bytes;
-    savefile_window_t window; /* what of the segment was not read yet */
-    savefile_reader_t reader;
-    savefile_selection_t selection;
-    filter_t *filter;
-    uint64_t filter_changes;
-    size_t batch_size;
-    uint64_t buffer_size;
-    bool closing;
-    bool ended;
-    uint64_t received;
-    uint64_t truncated;
-    uint64_t bytes;
-    PyObject *weak_references;
-} SavefileReader;
 
 typedef struct {
     block_t block;
@@ -335,30 +302,13 @@ end_receive(SavefileReader *self)
     PyThread_release_lock(self->receive_lock);
 }
 
-/* For a look at the reader, which another thread may be using without the GIL. */
-static void
-lock_parser(SavefileReader *self)
-{
-    Py_BEGIN_ALLOW_THREADS
-    PyThread_acquire_lock(self->parse_lock, WAIT_LOCK);
-    Py_END_ALLOW_THREADS
-}
-
-static bool
-wants(const void *context, const block_t *block, const record_t *record)
-{
-    const filter_t *filter = context;
-    return filter == NULL || filter_run(filter, block->bytes + record->offset, record->length,
-                                        record->original_length) != 0;
-}
-
 /* Drops what is not wanted by a filter that another thread has set since the block was filled. */
 static void
 refilter(SavefileReader *self, block_t *block)
 {
-    lock_parser(self);
-    block_select(block, wants, self->filter);
-    PyThread_release_lock(self->parse_lock);
+    savefile_reader_lock(self);
+    block_filter(block, self->filter);
+    savefile_reader_unlock(self);
 }
 
 /* Fills the block until there is something to tell. 0, or -1 with an exception and nothing in the
@@ -489,24 +439,6 @@ savefile_reader_close(SavefileReader *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* A copy on the heap of what was described so far. The texts stay where they are for as long as the
- * reader lives. NULL with an exception. */
-static savefile_interface_t *
-copy_interfaces(SavefileReader *self, size_t *count)
-{
-    lock_parser(self);
-    *count = self->reader.interface_count;
-    savefile_interface_t *copy = malloc((*count + 1) * sizeof *copy);
-    if (copy != NULL && *count > 0) {
-        memcpy(copy, self->reader.interfaces, *count * sizeof *copy);
-    }
-    PyThread_release_lock(self->parse_lock);
-    if (copy == NULL) {
-        PyErr_NoMemory();
-    }
-    return copy;
-}
-
 PyDoc_STRVAR(
     set_filter_doc,
     "set_filter($self, filter, /)\n--\n\n"
@@ -528,42 +460,14 @@ savefile_reader_set_filter(SavefileReader *self, PyObject *object)
     if (parse_filter(object, &filter) < 0) {
         return NULL;
     }
-    lock_parser(self);
+    savefile_reader_lock(self);
     filter_t *before = self->filter;
     self->filter = filter;
     self->selection.filter = filter;
     self->filter_changes++;
-    PyThread_release_lock(self->parse_lock);
+    savefile_reader_unlock(self);
     free(before);
     Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(
-    statistics_doc,
-    "statistics($self, /)\n--\n\n"
-    "Return (received, dropped, truncated, bytes, passed_over) so far; dropped is what the\n"
-    "file tells of its capture, None if it does not.");
-
-static PyObject *
-savefile_reader_statistics(SavefileReader *self, PyObject *Py_UNUSED(ignored))
-{
-    size_t count;
-    savefile_interface_t *interfaces = copy_interfaces(self, &count);
-    if (interfaces == NULL) {
-        return NULL;
-    }
-    uint64_t dropped = 0;
-    bool told = false;
-    for (size_t i = 0; i < count; i++) {
-        if (interfaces[i].dropped >= 0) {
-            dropped += (uint64_t)interfaces[i].dropped;
-            told = true;
-        }
-    }
-    free(interfaces);
-    PyObject *lost = told ? PyLong_FromUnsignedLongLong(dropped) : Py_NewRef(Py_None);
-    return Py_BuildValue("(KNKK)", (unsigned long long)self->received, lost,
-                         (unsigned long long)self->truncated, (unsigned long long)self->bytes);
 }
 
 PyDoc_STRVAR(fileno_doc, "fileno($self, /)\n--\n\n"
@@ -575,131 +479,15 @@ savefile_reader_fileno(SavefileReader *Py_UNUSED(self), PyObject *Py_UNUSED(igno
     return PyLong_FromLong(-1);
 }
 
-static PyObject *
-decode(const char *text)
-{
-    return text == NULL ? Py_NewRef(Py_None)
-                        : PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
-}
-
-static PyObject *
-savefile_reader_get_interfaces(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    size_t count;
-    savefile_interface_t *interfaces = copy_interfaces(self, &count);
-    PyObject *tuple = interfaces == NULL ? NULL : PyTuple_New((Py_ssize_t)count);
-    for (size_t i = 0; tuple != NULL && i < count; i++) {
-        const savefile_interface_t *interface = &interfaces[i];
-        PyObject *item =
-            Py_BuildValue("(NNNII)", decode(interface->name), decode(interface->description),
-                          decode(interface->filter), interface->link_type, interface->snaplen);
-        if (item == NULL) {
-            Py_CLEAR(tuple);
-        } else {
-            PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, item);
-        }
-    }
-    free(interfaces);
-    return tuple;
-}
-
-static PyObject *
-savefile_reader_get_comment(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    lock_parser(self);
-    const char *comment = self->reader.comment;
-    PyThread_release_lock(self->parse_lock);
-    return decode(comment);
-}
-
-static PyObject *
-savefile_reader_get_passed_over(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    lock_parser(self);
-    uint64_t passed_over = self->selection.passed_over;
-    PyThread_release_lock(self->parse_lock);
-    return PyLong_FromUnsignedLongLong(passed_over);
-}
-
-static PyObject *
-savefile_reader_get_position(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    lock_parser(self);
-    uint64_t position = self->reader.position;
-    PyThread_release_lock(self->parse_lock);
-    return PyLong_FromUnsignedLongLong(position);
-}
-
-static PyObject *
-savefile_reader_get_byte_order(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    lock_parser(self);
-    bool big_endian = self->reader.big_endian;
-    PyThread_release_lock(self->parse_lock);
-    return PyUnicode_FromString(big_endian ? "big" : "little");
-}
-
-static PyObject *
-savefile_reader_get_format(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromString(self->reader.format == SAVEFILE_PCAP ? "pcap" : "pcapng");
-}
-
-static PyObject *
-savefile_reader_get_backend(SavefileReader *Py_UNUSED(self), void *Py_UNUSED(closure))
-{
-    return PyUnicode_FromString("savefile");
-}
-
-static PyObject *
-savefile_reader_get_buffer_size(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromUnsignedLongLong(self->buffer_size);
-}
-
-static PyObject *
-savefile_reader_get_closed(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->closing);
-}
-
-static PyObject *
-savefile_reader_get_ended(SavefileReader *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->ended);
-}
-
 static PyMethodDef savefile_reader_methods[] = {
     {"receive", (PyCFunction)(void (*)(void))savefile_reader_receive, METH_VARARGS | METH_KEYWORDS,
      receive_doc},
     {"set_filter", (PyCFunction)savefile_reader_set_filter, METH_O, set_filter_doc},
-    {"statistics", (PyCFunction)savefile_reader_statistics, METH_NOARGS, statistics_doc},
+    {"statistics", (PyCFunction)savefile_reader_statistics, METH_NOARGS,
+     savefile_reader_statistics_doc},
     {"fileno", (PyCFunction)savefile_reader_fileno, METH_NOARGS, fileno_doc},
     {"close", (PyCFunction)savefile_reader_close, METH_NOARGS, close_doc},
     {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef savefile_reader_getset[] = {
-    {"backend", (getter)savefile_reader_get_backend, NULL, "Always 'savefile'.", NULL},
-    {"buffer_size", (getter)savefile_reader_get_buffer_size, NULL,
-     "Bytes of the file that are mapped, or that a stream is asked for at a time.", NULL},
-    {"byte_order", (getter)savefile_reader_get_byte_order, NULL,
-     "'little' or 'big'; of a pcapng file that of the present section.", NULL},
-    {"closed", (getter)savefile_reader_get_closed, NULL, "Whether ``close()`` was called.", NULL},
-    {"comment", (getter)savefile_reader_get_comment, NULL,
-     "The comment of the first section that has one, or None.", NULL},
-    {"ended", (getter)savefile_reader_get_ended, NULL, "Whether there are no more datagrams.",
-     NULL},
-    {"format", (getter)savefile_reader_get_format, NULL, "'pcap' or 'pcapng'.", NULL},
-    {"interfaces", (getter)savefile_reader_get_interfaces, NULL,
-     "(name, description, filter, link_type, snaplen) of each interface that was\n"
-     "described so far.",
-     NULL},
-    {"passed_over", (getter)savefile_reader_get_passed_over, NULL,
-     "Packets so far that are neither IPv4 nor IPv6 (contract R8).", NULL},
-    {"position", (getter)savefile_reader_get_position, NULL,
-     "Bytes of the file (uncompressed) that were read so far.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef savefile_reader_members[] = {

@@ -64,6 +64,21 @@ block_select(block_t *block,
     block->count = kept;
 }
 
+static bool
+passes(const void *filter, const block_t *block, const record_t *record)
+{
+    return filter_run(filter, block->bytes + record->offset, record->length,
+                      record->original_length) != 0;
+}
+
+void
+block_filter(block_t *block, const filter_t *filter)
+{
+    if (filter != NULL) {
+        block_select(block, passes, filter);
+    }
+}
+
 void
 block_skip(block_t *block, size_t count)
 {

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/filter.h"
+
 enum direction {
     DIRECTION_UNKNOWN,
     DIRECTION_INCOMING,
@@ -66,19 +68,15 @@ void block_select(block_t *block,
                   bool (*wants)(const void *context, const block_t *block, const record_t *record),
                   const void *context);
 
+/* Keeps those that the filter wants, by the bytes that are here; NULL wants everything. */
+void block_filter(block_t *block, const filter_t *filter);
+
 /* Counts a record that was just completed into the block's sums. */
 static inline void
 block_count(block_t *block, const record_t *record)
 {
     block->datagram_bytes += record->length;
     block->truncated += (record->flags & RECORD_TRUNCATED) != 0;
-}
-
-static inline void
-block_uncount(block_t *block, const record_t *record)
-{
-    block->datagram_bytes -= record->length;
-    block->truncated -= (record->flags & RECORD_TRUNCATED) != 0;
 }
 
 #endif

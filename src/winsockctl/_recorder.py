@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, Self
 
 from winsockctl._filter import Filter
@@ -119,7 +121,8 @@ class Recorder:
 
         The loop is C and works without the GIL. It ends when the source has no more datagrams, when
         the source or the recorder is closed (by any thread), and with a signal whose handler
-        raises. What the limits leave over comes with the next read of the source.
+        raises. What the limits leave over comes with the next read of the source, and what a loop
+        over the source has left over comes first here.
 
         Args:
             source: where the datagrams come from; the batches of a ``Savefile`` are for ``write``.
@@ -138,7 +141,22 @@ class Recorder:
         socket = source._socket
         if not isinstance(socket, RawSocket):
             raise TypeError("record() takes a capture or a replay; write() takes a batch")
-        return self._recording.record(socket, count=count, bytes=bytes, seconds=seconds)
+        written, before = 0, self._recording.bytes
+        count_left, bytes_left = count, bytes
+        for rest in iter(source._rest, None):
+            # It stays the source's until it is written.
+            items = source._begin(iter(rest))
+            part = self.write(rest, count_left, bytes=bytes_left)
+            deque(islice(items, part), maxlen=0)
+            written += part
+            count_left = None if count is None else count - written
+            if bytes is not None:
+                bytes_left = max(bytes - (self._recording.bytes - before), 0)
+            if part < len(rest) or count_left == 0 or bytes_left == 0:
+                return written
+        return written + self._recording.record(
+            socket, count=count_left, bytes=bytes_left, seconds=seconds
+        )
 
     def write(self, batch: Batch, count: int | None = None, *, bytes: int | None = None) -> int:
         """Write the first datagrams of a batch.

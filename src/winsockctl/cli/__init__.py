@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from winsockctl.cli.errors import CommandError, UsageError, explain, naming
+from winsockctl.cli.errors import OUTPUT, CommandError, UsageError, explain, writing
 from winsockctl.cli.parser import build_parser
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         status = _run(argv)
-        with naming("standard output"):
+        with writing(OUTPUT):
             print(end="", flush=True)
     except BrokenPipeError:
         # As after "| head": whoever reads the output has what they wanted.

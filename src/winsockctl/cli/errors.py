@@ -21,6 +21,7 @@ class CommandError(Exception):
     """The command could not do what it was asked for: exit status 1."""
 
 
+OUTPUT = "standard output"
 _REMEDIES = {
     errno.EACCES: "choose a place where you may write",
     errno.EISDIR: "give the name of a file in it",
@@ -40,20 +41,39 @@ def explain(error: Exception) -> str:
         line = "out of memory; take a smaller --buffer-size"
     elif isinstance(error, OSError) and error.strerror is not None:
         line = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-        remedy = None if isinstance(error, WinsockError) else _REMEDIES.get(error.errno or 0)
-        line = f"{line}; {remedy}" if remedy else line
     return " ".join(line.split())
 
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Let an ``OSError`` that passes tell which file or interface it is about."""
+    """Let an ``OSError`` that passes tell which interface it is about."""
     try:
         yield
     except OSError as error:
-        if sys.platform == "win32" and name == "standard output" and error.errno == errno.EINVAL:
+        error.filename = name
+        raise
+
+
+@contextlib.contextmanager
+def writing(name: str | None = None) -> Iterator[None]:
+    """Explain why something cannot be written.
+
+    Args:
+        name: of what is written, if the errors do not name it themselves.
+
+    Raises:
+        CommandError: in place of an ``OSError`` of a file, with what to do about it.
+        BrokenPipeError: if nobody reads it any more.
+    """
+    try:
+        yield
+    except (BrokenPipeError, WinsockError):
+        raise
+    except OSError as error:
+        error.filename = name or error.filename
+        if sys.platform == "win32" and error.errno == errno.EINVAL and error.filename == OUTPUT:
             # What Windows' C library makes of a pipe that nobody reads any more.
             # https://github.com/python/cpython/issues/79935
             raise BrokenPipeError(errno.EPIPE, error.strerror, name) from error
-        error.filename = name
-        raise
+        remedy = _REMEDIES.get(error.errno or 0)
+        raise CommandError(f"{explain(error)}; {remedy}" if remedy else explain(error)) from error

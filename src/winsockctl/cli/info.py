@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from winsockctl.cli.counts import Counts, conversation_name
 from winsockctl.cli.output import say
+from winsockctl.cli.progress import Progress
 from winsockctl.cli.savefile import Input
 from winsockctl.cli.summary import protocol_name
 
@@ -44,8 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     counts = Counts()
     with source.savefile as savefile:
         try:
-            for batch in source.batches():
-                counts.add(batch)
+            with Progress(source) as progress:
+                for batch in source.batches():
+                    counts.add(batch)
+                    progress.update()
         finally:
             say("\n".join((*_facts(source.name, savefile, counts), *_tables(counts))))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from winsockctl.cli.errors import naming
+from winsockctl.cli.errors import OUTPUT, writing
 
 if TYPE_CHECKING:
     from winsockctl import Statistics
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """Print on standard output, at once, because a program that reads it may wait for it."""
-    with naming("standard output"):
+    with writing(OUTPUT):
         print(text, flush=True)
 
 

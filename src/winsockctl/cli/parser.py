@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import winsockctl
-from winsockctl.cli.errors import UsageError, naming
+from winsockctl.cli.errors import OUTPUT, UsageError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         # argparse's own says nothing when the help text cannot be written.
-        with naming("standard output"):
+        with writing(OUTPUT):
             (file or sys.stderr).write(message)
 
 

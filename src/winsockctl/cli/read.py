@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from winsockctl.cli import recording
 from winsockctl.cli.errors import UsageError
 from winsockctl.cli.output import say
+from winsockctl.cli.progress import Progress
 from winsockctl.cli.savefile import Input
 from winsockctl.cli.summary import hex_dump, line
 
@@ -31,15 +32,17 @@ def run(arguments: argparse.Namespace) -> int:
     read = truncated = 0
     with source.savefile as savefile, _sink(arguments, savefile) as take:
         try:
-            for batch in source.batches():
-                wanted = len(batch)
-                if arguments.count is not None:
-                    wanted = min(wanted, arguments.count - read)
-                count = take(batch, wanted)
-                read += count
-                truncated += sum(each.truncated for each in islice(batch.datagrams(), count))
-                if count < wanted or read == arguments.count:
-                    break
+            with Progress(source, wanted=arguments.write is not None) as progress:
+                for batch in source.batches():
+                    wanted = len(batch)
+                    if arguments.count is not None:
+                        wanted = min(wanted, arguments.count - read)
+                    count = take(batch, wanted)
+                    read += count
+                    truncated += sum(each.truncated for each in islice(batch.datagrams(), count))
+                    if count < wanted or read == arguments.count:
+                        break
+                    progress.update()
         finally:
             passed_over = savefile.statistics.passed_over
             counts = f"{read} read, {passed_over} passed over, {truncated} truncated"

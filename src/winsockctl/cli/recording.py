@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from winsockctl import Recorder
-from winsockctl.cli.errors import UsageError, naming
+from winsockctl.cli.errors import OUTPUT, UsageError, writing
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +36,7 @@ def check(arguments: argparse.Namespace, example: str) -> None:
 
 def target_name(arguments: argparse.Namespace) -> str:
     """Return what the user knows it by."""
-    return "standard output" if arguments.write == "-" else str(arguments.write)
+    return OUTPUT if arguments.write == "-" else str(arguments.write)
 
 
 @contextlib.contextmanager
@@ -51,10 +51,9 @@ def recorder(
         comment: for the file, unless the user has another.
     """
     is_pcap = str(arguments.write).lower().endswith(".pcap")
-    # A file is named by the error itself; it may be one of many.
     to_output = arguments.write == "-"
     with (
-        naming("standard output") if to_output else contextlib.nullcontext(),
+        writing(OUTPUT if to_output else None),
         Recorder(
             sys.stdout.fileno() if to_output else arguments.write,
             format=arguments.format or ("pcap" if is_pcap else "pcapng"),
