@@ -72,6 +72,13 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], complaint: s
                 *("--ports", "--interval S", "--rows N", "winsockctl[cli]"),
             ],
         ),
+        (
+            ["extcap"],
+            [
+                *("--install", "--uninstall", "--all-users", "--folder DIR", "tshark -D"),
+                *("--extcap-interfaces", "--extcap-capture-filter FILTER", "--fifo PATH"),
+            ],
+        ),
         (["demo"], ["loopback", "namespace", "exit status"]),
         (["doctor"], ["remedy", "exit status"]),
     ],

@@ -41,6 +41,7 @@ examples:
   winsockctl capture eth0                   one line a datagram until Ctrl-C
   winsockctl capture eth0 -w out.pcapng     record to a file for tshark or Wireshark
   winsockctl top eth0                       who talks to whom, live
+  winsockctl extcap --install               let Wireshark capture through it
   winsockctl read out.pcapng udp port 53    what a savefile has, filtered
   winsockctl info out.pcapng                how much of what a savefile has
   winsockctl doctor                         what works on this machine, and why not
@@ -173,6 +174,26 @@ example:
 exit status: 0 everything was captured, 1 something was not or capturing is impossible""",
     )
     demo.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
+    _add_extcap(
+        command(
+            "extcap",
+            "capture with Wireshark and tshark through winsockctl",
+            """\
+Give Wireshark and tshark an interface winsockctl-NAME for each of this machine, which
+captures with winsockctl: on Windows without a driver.
+
+Wireshark calls this command by itself once it is installed in its extcap folder, and
+shows filter, IP version, promiscuous mode, snaplen and buffer as options there.""",
+            """\
+examples:
+  winsockctl extcap --install             into the folder where Wireshark looks
+  tshark -D                               lists winsockctl-eth0
+  tshark -i winsockctl-eth0 -f "udp"      captures through winsockctl
+  winsockctl extcap --uninstall
+
+https://www.wireshark.org/docs/wsdg_html_chunked/ChCaptureExtcap.html""",
+        )
+    )
     command(
         "doctor",
         "tell what works on this machine, and why not",
@@ -267,6 +288,38 @@ def _add_top(parser: argparse.ArgumentParser) -> None:
         type=_number(int, 1),
         help="conversations to show (default: as many as the terminal has room for, else 10)",
     )
+
+
+def _add_extcap(parser: argparse.ArgumentParser) -> None:
+    places = parser.add_argument_group("for you")
+    action = places.add_mutually_exclusive_group()
+    action.add_argument("--install", action="store_true", help="make it known to Wireshark")
+    action.add_argument("--uninstall", action="store_true", help="undo that")
+    place = places.add_mutually_exclusive_group()
+    place.add_argument(
+        "--all-users",
+        action="store_true",
+        help="in the folder for all users (default: in yours, if Wireshark has one)",
+    )
+    place.add_argument("--folder", metavar="DIR", help="in another extcap folder")
+    calls = parser.add_argument_group("for Wireshark")
+    calls.add_argument("--extcap-interfaces", action="store_true", help="list the interfaces")
+    calls.add_argument("--extcap-version", metavar="V", help="the version of Wireshark")
+    calls.add_argument("--extcap-interface", metavar="NAME", help="one of them")
+    calls.add_argument("--extcap-dlts", action="store_true", help="tell its link type")
+    calls.add_argument("--extcap-config", action="store_true", help="tell its options")
+    calls.add_argument(
+        "--extcap-capture-filter",
+        metavar="FILTER",
+        help="which datagrams; without --capture: say what is wrong with the filter, if anything",
+    )
+    calls.add_argument("--capture", action="store_true", help="capture until SIGTERM")
+    calls.add_argument("--fifo", metavar="PATH", help="the pipe for the datagrams (pcapng)")
+    calls.add_argument("--filter", metavar="FILTER", dest="expression", help="which, besides")
+    calls.add_argument("--family", choices=("any", "ipv4", "ipv6"), default="any")
+    calls.add_argument("--promiscuous", action="store_true")
+    calls.add_argument("--snaplen", metavar="BYTES", type=_number(int, 0), default=0)
+    calls.add_argument("--buffer-size", metavar="MIB", type=_number(int, 1), default=64)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
