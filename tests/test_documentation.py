@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import savefiles
 from datagrams import icmp_echo, tcp, udp
-from network import PATIENCE, Port
+from network import PATIENCE, Port, tool
 from sybil import Document
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
@@ -102,11 +102,17 @@ class Console:
         (folder / ".venv").symlink_to(sys.prefix)
         programs = folder / "programs"
         programs.mkdir()
-        (programs / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
-        (programs / "sudo").chmod(0o755)
+        self._tell_how(programs / "sudo", 'exec "$@"')
+        # Without the sanitizers' libraries, which are for us only.
+        self._tell_how(programs / "tshark", f'unset LD_PRELOAD; exec {tool("tshark")} "$@"')
         path = [str(programs), str(folder / ".venv" / "bin"), os.environ["PATH"], "/usr/sbin"]
         self._folder = folder
         self._environment = os.environ | {"PATH": os.pathsep.join(path)}
+
+    @staticmethod
+    def _tell_how(program: Path, script: str) -> None:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
     def __call__(self, session: str) -> None:
         for line in session.splitlines():
@@ -146,6 +152,8 @@ class Bored(KeyboardInterrupt):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # samples leave out what is beside the point
 def test_the_samples_of_a_page_run(page: Path, computer: Path) -> None:
+    if "$ tshark" in page.read_text(encoding="utf-8") and tool("tshark") is None:
+        pytest.skip("the program 'tshark' is missing")
     console = Console(computer)
     document = Document.parse(
         str(page),
