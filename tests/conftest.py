@@ -33,7 +33,7 @@ if sys.platform == "win32":
     LIVE_BACKENDS = ("winsock",)
     # They are about programs of Linux, its terminals and its namespaces.
     collect_ignore = ["test_cli.py", "test_demo.py", "test_peer.py", "test_savefile_tools.py"]
-    collect_ignore += ["test_top.py", "test_extcap_tshark.py"]
+    collect_ignore += ["test_capture_process.py", "test_extcap_tshark.py", "test_top.py"]
 else:
     LIVE_BACKENDS = ("packet-ring", "packet-message")
     # What stands between a Windows module and Winsock has no place elsewhere.

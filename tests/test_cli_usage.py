@@ -60,7 +60,7 @@ def test_wrong_usage_is_one_line_and_status_2(arguments: list[str], complaint: s
             ["capture"],
             [
                 *("INTERFACE", "-4", "-6", "--count N", "--seconds S", "--promiscuous"),
-                *("--snaplen BYTES", "-x, --hex", "--write FILE"),
+                *("--snaplen BYTES", "-x, --hex", "--write FILE", "--process NAME|PID"),
                 *("--buffer-size MIB", "--latency S", "CAP_NET_RAW"),
                 "winsockctl capture eth0 -w out.pcap",
             ],

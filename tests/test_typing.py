@@ -39,7 +39,7 @@ def settings(tmp_path) -> Path:
     path = tmp_path / "mypy.ini"
     path.write_text(
         f"[mypy]\nstrict = true\ncache_dir = {tmp_path}\n"
-        "[mypy-dpkt.*]\nignore_missing_imports = true\n"
+        "[mypy-dpkt.*,psutil]\nignore_missing_imports = true\n"
     )
     return path
 

@@ -13,6 +13,7 @@ from winsockctl import RcvAll
 from winsockctl.cli import recording
 from winsockctl.cli.opening import open_capture
 from winsockctl.cli.output import received_and_dropped, say
+from winsockctl.cli.process import Process
 from winsockctl.cli.signals import LOOK_INTERVAL, StopSignals
 from winsockctl.cli.summary import hex_dump, line
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from winsockctl import Capture, Recorder
+    from winsockctl import Batch, Capture, Recorder
 
 _STATUS_INTERVAL = 1.0  # seconds
 # A shorter line leaves nothing of the longer one that it is written over.
@@ -28,7 +29,8 @@ _STATUS_WIDTH = 76  # columns
 
 
 class _Sink(Protocol):
-    truncated_beyond_limit: int
+    truncated_left_out: int
+    """Of those that were received and not taken."""
 
     @property
     def received(self) -> int:
@@ -50,12 +52,15 @@ class _Sink(Protocol):
 def run(arguments: argparse.Namespace) -> int:
     """Capture until the count, the time, a signal, or the reader of the output ends it."""
     recording.check(arguments, "winsockctl capture INTERFACE -w - | tshark -r -")
+    process = None if arguments.process is None else Process(arguments.process)
     capture = open_capture(arguments, snaplen=arguments.snaplen, latency=arguments.latency)
-    with capture, StopSignals() as signals, _sink(arguments) as sink:
+    with capture, StopSignals() as signals, _sink(arguments, process) as sink:
         pump = _Pump(capture, sink, arguments, signals)
         try:
             target = f" into {recording.target_name(arguments)}" if arguments.write else ""
             _tell(f"capturing on {arguments.interface}{target} ({capture.backend}), Ctrl-C ends")
+            if process is not None and not process.running:
+                _tell(f"there is no process {arguments.process} yet")
             pump.run()
             sink.end()
         except BrokenPipeError:
@@ -102,15 +107,15 @@ class _Pump:
         return self._sink.received < self._limit and not self._sink.is_full()
 
     def _take(self, seconds: float) -> int:
-        before = self._sink.received
-        self._sink.take(self._capture, seconds, self._limit - before)
+        before = self._capture.statistics.received
+        self._sink.take(self._capture, seconds, self._limit - self._sink.received)
         self._sink.status(self._capture)
-        return self._sink.received - before
+        return self._capture.statistics.received - before
 
     def totals(self) -> str:
         """Return the closing line."""
         statistics = self._capture.statistics
-        truncated = statistics.truncated - self._sink.truncated_beyond_limit
+        truncated = statistics.truncated - self._sink.truncated_left_out
         text = f"{received_and_dropped(self._sink.received, statistics)}, {truncated} truncated"
         if statistics.dropped:
             had = statistics.buffer_size / 2**20
@@ -121,18 +126,20 @@ class _Pump:
 class _Lines:
     """Lines on standard output, at once."""
 
-    def __init__(self, *, with_bytes: bool) -> None:
+    def __init__(self, process: Process | None, *, with_bytes: bool) -> None:
+        self._process = process
         self._with_bytes = with_bytes
         self.received = 0
-        self.truncated_beyond_limit = 0
+        self.truncated_left_out = 0
 
     def take(self, capture: Capture, seconds: float, limit: int) -> None:
         batch = capture.read(seconds)
-        beyond = islice(batch.datagrams(), limit, None)
-        self.truncated_beyond_limit += sum(datagram.truncated for datagram in beyond)
-        self.received += min(len(batch), limit)
+        wanted = batch if self._process is None else self._process.select(batch)
+        count = min(len(wanted), limit)
+        self.truncated_left_out += _truncated_left_out(batch, wanted, count)
+        self.received += count
         lines = []
-        for datagram in islice(batch.datagrams(), limit):
+        for datagram in islice(wanted.datagrams(), count):
             lines.append(line(datagram))
             if self._with_bytes:
                 lines += hex_dump(datagram.data)
@@ -152,10 +159,10 @@ class _Lines:
 class _Savefile:
     """Savefiles; how it goes is told on a terminal about once a second."""
 
-    truncated_beyond_limit = 0
-
-    def __init__(self, recorder: Recorder, limit: int | None) -> None:
+    def __init__(self, recorder: Recorder, process: Process | None, limit: int | None) -> None:
+        self.truncated_left_out = 0
         self._recorder = recorder
+        self._process = process
         self._limit = limit
         self._full = False
         self._told_at = time.monotonic()
@@ -166,12 +173,21 @@ class _Savefile:
         return self._recorder.datagrams
 
     def take(self, capture: Capture, seconds: float, limit: int) -> None:
-        # The clock that record() goes by; monotonic() may lag behind it (Windows).
-        end = time.perf_counter() + seconds
         room = None if self._limit is None else self._limit - self._recorder.bytes
         if room is not None and room <= 0:
             self._full = True
-            return
+        elif self._process is None:
+            self._record(capture, seconds, limit, room)
+        else:
+            batch = capture.read(seconds)
+            wanted = self._process.select(batch)
+            count = self._recorder.write(wanted, limit, bytes=room)
+            self.truncated_left_out += _truncated_left_out(batch, wanted, count)
+            self._full = count < min(len(wanted), limit)
+
+    def _record(self, capture: Capture, seconds: float, limit: int, room: int | None) -> None:
+        # The clock that record() goes by; monotonic() may lag behind it (Windows).
+        end = time.perf_counter() + seconds
         count = self._recorder.record(capture, count=limit, bytes=room, seconds=seconds)
         # What ends it before its time is the one datagram that would be too much.
         self._full = room is not None and count < limit and time.perf_counter() < end
@@ -196,12 +212,20 @@ class _Savefile:
 
 
 @contextlib.contextmanager
-def _sink(arguments: argparse.Namespace) -> Iterator[_Sink]:
+def _sink(arguments: argparse.Namespace, process: Process | None) -> Iterator[_Sink]:
     if arguments.write is None:
-        yield _Lines(with_bytes=arguments.hex)
+        yield _Lines(process, with_bytes=arguments.hex)
         return
     with recording.recorder(arguments, interface=arguments.interface) as recorder:
-        yield _Savefile(recorder, arguments.bytes)
+        yield _Savefile(recorder, process, arguments.bytes)
+
+
+def _truncated_left_out(batch: Batch, wanted: Batch, count: int) -> int:
+    """How many truncated datagrams of a batch are not among the first ``count`` wanted ones."""
+    if wanted is batch:
+        return sum(each.truncated for each in islice(batch.datagrams(), count, None))
+    taken = sum(each.truncated for each in islice(wanted.datagrams(), count))
+    return sum(each.truncated for each in batch.datagrams()) - taken
 
 
 def _on_terminal() -> bool:

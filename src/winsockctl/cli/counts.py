@@ -71,21 +71,11 @@ class Counts:
     def _add(self, datagram: Datagram) -> None:
         data, length = datagram.data, datagram.original_length
         version = data[0] >> 4
-        start, size, place = _LAYOUTS[version]
-        protocol = data[place] if len(data) > place else None
-        if version == 6 and protocol in _EXTENSION_HEADERS:
-            protocol = summarize(datagram).protocol
+        protocol = _protocol_of(datagram)
         _amount(self.protocols, (version, protocol)).add(1, length)
-        if len(data) < start + 2 * size:
-            return
-        ends = bytes(data[start : start + size]), bytes(data[start + size : start + 2 * size])
-        key = b""
-        if self._ports:
-            ports = _ports_of(datagram)
-            ends = ends[0] + ports[:2], ends[1] + ports[2:]
-            key = bytes([protocol or 0])
-        key += ends[0] + ends[1] if ends[0] <= ends[1] else ends[1] + ends[0]
-        _amount(self.conversations, key).add(1, length)
+        key = conversation_key(datagram, ports=self._ports)
+        if key is not None:
+            _amount(self.conversations, key).add(1, length)
 
     def _add_columns(self, batch: Batch) -> None:
         records, data = numpy.asarray(batch.records), numpy.asarray(batch.buffer)
@@ -149,6 +139,27 @@ class Amount:
         self.bytes += bytes
 
 
+def conversation_key(datagram: Datagram, *, ports: bool) -> bytes | None:
+    """Return who talks to whom, the same for both directions; ``None`` if it was not captured.
+
+    Args:
+        datagram: of which both addresses have to be there.
+        ports: whether the key has protocol (0 if unknown) and ports (0 if there are none) as well:
+            protocol, then address and port of each end, in the order of their bytes.
+    """
+    data = datagram.data
+    start, size, _ = _LAYOUTS[data[0] >> 4]
+    if len(data) < start + 2 * size:
+        return None
+    ends = bytes(data[start : start + size]), bytes(data[start + size : start + 2 * size])
+    key = b""
+    if ports:
+        numbers = _ports_of(datagram)
+        ends = ends[0] + numbers[:2], ends[1] + numbers[2:]
+        key = bytes([_protocol_of(datagram) or 0])
+    return key + (ends[0] + ends[1] if ends[0] <= ends[1] else ends[1] + ends[0])
+
+
 def conversation_name(key: bytes) -> str:
     """Return who talks to whom: ``address - address``, with ports and protocol if counted so."""
     if len(key) in (8, 32):
@@ -175,6 +186,16 @@ def _amount(amounts: dict[Any, Amount], key: object) -> Amount:
     if found is None:
         found = amounts[key] = Amount()
     return found
+
+
+def _protocol_of(datagram: Datagram) -> int | None:
+    data = datagram.data
+    version = data[0] >> 4
+    place = _LAYOUTS[version][2]
+    protocol = data[place] if len(data) > place else None
+    if version == 6 and protocol in _EXTENSION_HEADERS:
+        return summarize(datagram).protocol
+    return protocol
 
 
 def _ports_of(datagram: Datagram) -> bytes:

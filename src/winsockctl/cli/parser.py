@@ -97,6 +97,13 @@ examples:
   winsockctl capture eth0 -w out.pcapng --rotate-size 100M --files 10
                                                 the newest 10 files of 100 MiB, named as
                                                 out_00001_20261121120000.pcapng
+  winsockctl capture eth0 --process firefox     what the processes of that name say and hear
+
+--process goes by the sockets that the process has when its datagrams come: TCP and UDP
+between their addresses and ports, and anything to a port that it is bound to. Not found
+are datagrams without ports (ICMP, fragments behind the first), those of its children,
+and those of a socket that is open for less than some hundredths of a second. To look at
+another user's process takes root.
 
 Needs the privilege to capture (Linux: root or CAP_NET_RAW); 'winsockctl doctor'
 tells whether you have it. 'winsockctl interfaces' lists the interfaces.""",
@@ -252,6 +259,12 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_number(int, 1),
         help="end after exactly N datagrams",
+    )
+    parser.add_argument(
+        "--process",
+        metavar="NAME|PID",
+        help="only what the sockets of a process, or of all of a name, send and receive "
+        "(needs psutil: pip install 'winsockctl[cli]')",
     )
     _add_snaplen(parser)
     _add_output(parser)
