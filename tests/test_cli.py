@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, only_error, run
-from network import PATIENCE, Port
+from network import PATIENCE, Port, tool_environment
 
 import winsockctl
 from winsockctl import ControlCode
@@ -557,7 +557,12 @@ def test_savefile_tells_interface_filter_and_comment(
     send(numbered(3))
     running.end()
     report = subprocess.run(
-        ["capinfos", path], capture_output=True, text=True, check=True, timeout=PATIENCE
+        ["capinfos", path],
+        env=tool_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
     )
     assert report.stderr == ""
     for line in ("Capture comment:     a note", "Name = lo", "Filter string = udp or tcp"):
