@@ -11,7 +11,8 @@
 typedef struct {
     block_t block;
     Batch *owner;
-    record_t records[]; /* only with a filter */
+    bool has_records; /* its own, of those that are wanted */
+    record_t records[];
 } part_t;
 
 static void
@@ -65,9 +66,11 @@ batch_behind(Batch *self, Py_ssize_t index, const filter_t *filter)
         block_filter(&part->block, filter);
     }
     part->block.release = part_release;
+    part->has_records = filter != NULL;
     /* A part of a part is one of the owner, or they would form a chain without end. */
-    bool is_part = self->block->release == part_release;
-    part->owner = (Batch *)Py_NewRef(is_part ? ((part_t *)self->block)->owner : self);
+    const part_t *from = self->block->release == part_release ? (part_t *)self->block : NULL;
+    bool needs_self = from == NULL || (from->has_records && !part->has_records);
+    part->owner = (Batch *)Py_NewRef(needs_self ? self : from->owner);
     batch_adopt(behind, &part->block);
     return behind;
 }
