@@ -47,7 +47,7 @@ def test_rates_and_totals_of_each_interval() -> None:
 
 def test_the_busiest_are_those_of_late() -> None:
     table = Conversations()
-    table.tick(counted((1, 50)), 1.0)
+    table.tick(counted((1, 2 * HISTORY)), 1.0)
     for _ in range(HISTORY):
         table.tick(counted((2, 1)), 1.0)
     assert [each.name[-1] for each in table.busiest()] == ["2", "1"]

@@ -100,6 +100,15 @@ def test_a_connected_socket_owns_its_connection_only(stack: ExitStack, ourselves
     assert list(map(bytes, ourselves.select(batch_of([not_connected, *wanted])))) == wanted
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="sockets of IPv6 take no IPv4 here")
+def test_a_socket_of_ipv6_that_is_connected_over_ipv4(stack: ExitStack, ourselves: Process) -> None:
+    end = stack.enter_context(socket.socket(V6, socket.SOCK_DGRAM))
+    end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    end.connect(("::ffff:127.0.0.2", 9))
+    ours = between("127.0.0.1", end.getsockname()[1], "127.0.0.2", 9)
+    assert list(map(bytes, ourselves.select(batch_of([ours])))) == [ours]
+
+
 def test_tcp_before_and_after_it_is_accepted(stack: ExitStack, ourselves: Process) -> None:
     port = bound(stack, V4, "127.0.0.1", socket.SOCK_STREAM)
     begin = tcp(source=ELSEWHERE[V4], source_port=40000, destination_port=port)

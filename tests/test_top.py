@@ -104,6 +104,15 @@ def test_a_key_ends_it_and_leaves_the_terminal_as_it_was(loopback: Port, asked: 
         assert "Traceback" not in shown.text
 
 
+def test_what_lies_in_an_unfinished_block_is_counted_at_the_end(loopback: Port) -> None:
+    with terminal(*COMMAND, "lo", "-i", "60") as shown:
+        shown.read_until("waiting for the first interval")
+        exchange(loopback, socket.AF_INET, 30)
+        os.write(shown.end, b"q")
+        _, last = shown.read_to_the_end()
+        assert last.endswith("60 received, 0 dropped\r\n")
+
+
 def test_the_table_on_a_terminal(loopback: Port) -> None:
     with terminal(*COMMAND, "lo", "-i", "0.2") as shown:
         wait_for_table(shown)
