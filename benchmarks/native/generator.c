@@ -107,7 +107,12 @@ main(int count, char **arguments)
         }
         send_all(udp[flow], bytes, payload * segments);
         sent += segments;
-        moment = rate > 0 ? begin + (int64_t)((double)sent / rate * SECOND) : now(CLOCK_MONOTONIC);
+        double next = (double)sent;
+        if (rate > 0 && rate < STAMPED_RATE) {
+            /* Not in step with the timers of who reads. */
+            next += (double)rand() / RAND_MAX;
+        }
+        moment = rate > 0 ? begin + (int64_t)(next / rate * SECOND) : now(CLOCK_MONOTONIC);
     }
     double seconds = (double)(now(CLOCK_MONOTONIC) - begin) / SECOND;
     printf("{\"sent\": %llu, \"seconds\": %.6f}\n", (unsigned long long)sent, seconds);
