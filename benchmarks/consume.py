@@ -59,10 +59,9 @@ def done(received: int, dropped: int = -1) -> Result:
 
 
 @contextlib.contextmanager
-def capture_on(interface: str, **options: float) -> Iterator:
+def capture_on(interface: str, **options: float | str) -> Iterator:
     from winsockctl import Capture
 
-    options = {name: int(value) if value % 1 == 0 else value for name, value in options.items()}
     with Capture(interface, **{"buffer_size": BUFFER_SIZE} | options) as capture:
         ready()
         yield capture
@@ -121,6 +120,38 @@ def among_64(interface: str) -> Result:
         for _ in range(63):
             stack.enter_context(Capture("lo", buffer_size=2**20))
         return views(interface)
+
+
+@consumer
+def pausing(interface: str) -> Result:
+    """As ``views``, but once a second the program does something else for 20 ms."""
+    received = 0
+    with capture_on(interface) as capture:
+        last = time.monotonic()
+        for batch in capture.batches():
+            for datagram in batch:
+                protocol = datagram[PROTOCOL]
+                if protocol == UDP:
+                    received += 1
+            if protocol == END:
+                break
+            if time.monotonic() - last > 1:
+                time.sleep(0.02)
+                last = time.monotonic()
+        return done(received, capture.statistics.dropped)
+
+
+@consumer
+def dissecting(interface: str, **options: float) -> Result:
+    """Takes a few microseconds for each; ends when nothing comes, as marks go to one of a group."""
+    import dpkt
+
+    received = 0
+    with capture_on(interface, filter="udp", **options) as capture:
+        for batch in capture.batches(timeout=1):
+            for datagram in batch:
+                received += isinstance(dpkt.ip.IP(datagram).data, dpkt.udp.UDP)
+        return done(received, capture.statistics.dropped)
 
 
 @consumer
@@ -418,6 +449,7 @@ def memory_floor(path: str) -> Result:
 def main() -> None:
     name, source, *options = sys.argv[1:]
     numbers = {key: float(value) for key, _, value in (option.partition("=") for option in options)}
+    numbers = {key: int(value) if value % 1 == 0 else value for key, value in numbers.items()}
     print(json.dumps(CONSUMERS[name](source, **numbers)))
 
 

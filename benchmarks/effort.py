@@ -27,6 +27,7 @@ class Load:
     medium: str  # "veth" or "loopback"
     payload: int  # bytes
     rate: int  # datagrams a second; 0 is as many as the generator can
+    flows: int = 1
 
     def __str__(self) -> str:
         speed = f"{self.rate / 1000:g} k/s" if self.rate else "full speed"

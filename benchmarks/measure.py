@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.consumers import Consumer
 from benchmarks.effort import Load
+from benchmarks.recorders import Recorder, Recording
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import network  # the tests' own namespaces
@@ -60,30 +61,66 @@ class Bench:
         self._sending_on, self._reading_on = processors[0], processors[-1]
 
     def run(self, consumer: Consumer, load: Load, *options: str, seconds: float) -> Run:
+        """One consumer, on a processor of its own if there is one."""
+        (run,) = self._run([(self._reading_on, consumer)], load, *options, seconds=seconds)
+        return run
+
+    def run_group(
+        self, consumer: Consumer, count: int, load: Load, *options: str, seconds: float
+    ) -> list[Run]:
+        """Several of the same, which share the load; on any processor."""
+        return self._run([(None, consumer)] * count, load, *options, seconds=seconds)
+
+    def _run(
+        self,
+        consumers: list[tuple[int | None, Consumer]],
+        load: Load,
+        *options: str,
+        seconds: float,
+    ) -> list[Run]:
+        interface = "lo" if load.medium == "loopback" else self._receiver.name
+        with contextlib.ExitStack() as stack:
+            with self._receiver.host:
+                readings = [
+                    stack.enter_context(
+                        self._start(
+                            processor, consumer.command(self._programs, interface, *options)
+                        )
+                    )
+                    for processor, consumer in consumers
+                ]
+            for reading in readings:
+                self._wait_until_ready(reading)
+            with self._sent(load, seconds) as made:
+                return [self._result(reading, **made) for reading in readings]
+
+    @contextlib.contextmanager
+    def _sent(self, load: Load, seconds: float) -> Iterator[dict[str, float]]:
+        """What the generator sent; end marks follow meanwhile."""
         loopback = load.medium == "loopback"
-        host = self._receiver.host if loopback else self._sender.host
-        interface = "lo" if loopback else self._receiver.name
-        with self._receiver.host:
-            reading = self._start(
-                self._reading_on, consumer.command(self._programs, interface, *options)
+        target = "127.0.0.1" if loopback else NOBODY
+        numbers = (PORT, load.payload, load.rate, seconds, load.flows)
+        with self._receiver.host if loopback else self._sender.host:
+            sending = self._start(
+                self._sending_on,
+                [str(self._programs["generator"]), target, *map(str, numbers)],
             )
-        with reading:
-            self._wait_until_ready(reading)
-            with host:
-                sending = self._start(
-                    self._sending_on,
-                    [
-                        str(self._programs["generator"]),
-                        "127.0.0.1" if loopback else NOBODY,
-                        *map(str, (PORT, load.payload, load.rate, seconds)),
-                    ],
-                )
-            with sending:
-                try:
-                    load_made = json.loads(sending.stdout.readline())
-                    return self._result(reading, **load_made)
-                finally:
-                    sending.communicate()
+        with sending:
+            try:
+                yield json.loads(sending.stdout.readline())
+            finally:
+                sending.communicate()
+
+    def run_recorder(self, recorder: Recorder, path: Path, load: Load, *, seconds: float) -> Run:
+        """A program that writes what it captures to a file."""
+        command = recorder.command(self._receiver.name, path)
+        with self._receiver.host:
+            process = self._start(self._reading_on, command)
+        with process:
+            recording = Recording(recorder, process)
+            with self._sent(load, seconds) as made:
+                pass
+            return Run(errors="", **made, **recording.end())
 
     def run_offline(self, consumer: Consumer, path: Path, count: int) -> Run:
         with self._start(self._reading_on, consumer.command(self._programs, str(path))) as reading:
@@ -91,9 +128,10 @@ class Bench:
             return self._result(reading, sent=count, seconds=0)
 
     @staticmethod
-    def _start(processor: int, command: list[str]) -> subprocess.Popen:
+    def _start(processor: int | None, command: list[str]) -> subprocess.Popen:
+        where = [] if processor is None else ["taskset", "-c", str(processor)]
         return subprocess.Popen(
-            ["taskset", "-c", str(processor), *command],
+            [*where, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

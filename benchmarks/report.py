@@ -24,6 +24,7 @@ from benchmarks.consumers import (
     Consumer,
 )
 from benchmarks.measure import Run
+from benchmarks.recorders import RECORDERS
 
 # Text stays text and identifiers stay the same, so that a chart changes only with its figures.
 pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "winsockctl", "font.size": 10})
@@ -88,6 +89,9 @@ class Measured:
     largest_load: dict[str, dict[str, float]] = field(default_factory=dict)
     flatness: dict[str, list[float]] = field(default_factory=dict)
     latency: dict[str, list[float]] = field(default_factory=dict)
+    pauses: dict[str, list[Run]] = field(default_factory=dict)
+    recorders: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+    groups: dict[int, list[Run]] = field(default_factory=dict)  # by number of members, all in one
 
 
 def cost(runs: list[Run]) -> float:
@@ -123,11 +127,11 @@ def load_table(runs: dict[str, list[Run]]) -> str:
     return table(("consumer", "CPU ns a datagram", "least to most", "lost"), rows)
 
 
-def ratio_table(results: dict[str, dict[str, list[Run]]]) -> str:
-    rows = []
+def ratio_table(measured: Measured) -> str:
+    rows = recorder_ratios(measured)
     for ratio in RATIOS:
         one, other = ratio.one.name, ratio.other.name
-        for load, runs in results.items():
+        for load, runs in measured.results.items():
             if not load.startswith(f"{ratio.medium},") or not {one, other} <= set(runs):
                 continue
             if "k/s" in load:  # what a wait costs is shared by few datagrams
@@ -245,6 +249,90 @@ def latency_text(measured: Measured) -> str:
     )
 
 
+def recorders_text(measured: Measured) -> str:
+    if not measured.recorders:
+        return ""
+    titles = {recorder.name: recorder for recorder in RECORDERS}
+    rows = []
+    for load, runs in measured.recorders.items():
+        for name, group in sorted(runs.items(), key=lambda item: cost(item[1])):
+            title = titles[name].title
+            lost = sum(run.lost for run in group) / sum(run.sent for run in group)
+            rows.append(
+                (
+                    load,
+                    f"**{title}**" if titles[name].ours else title,
+                    number(cost(group)),
+                    spread(group),
+                    f"{100 * lost:.1f} %",
+                )
+            )
+    return (
+        "## To a file on disk\n\n"
+        + table(("load", "program", "CPU ns a datagram written", "least to most", "lost"), rows)
+        + "\n"
+    )
+
+
+def recorder_ratios(measured: Measured) -> list[tuple[str, ...]]:
+    """Ours against the better of the others, of each round by itself."""
+    rows = []
+    for load, runs in measured.recorders.items():
+        ours = next(recorder.name for recorder in RECORDERS if recorder.ours)
+        others = [group for name, group in runs.items() if name != ours]
+        if others and ours in runs and "k/s" not in load:
+            values = [
+                one.cost / min(run.cost for run in rest)
+                for one, *rest in zip(runs[ours], *others, strict=True)
+            ]
+            aim = "0.25" if ", 18 B" in load else "0.2"
+            shown = f"{min(values):.2f} to {max(values):.2f}"
+            title = "`winsockctl capture -w` / the better of tcpdump and dumpcap"
+            rows.append((title, load, f"{median(values):.2f}", aim, shown))
+    return rows
+
+
+def pauses_text(measured: Measured) -> str:
+    if not measured.pauses:
+        return ""
+    rows = [
+        (
+            load,
+            number(sum(run.sent for run in runs) / sum(run.seconds for run in runs)),
+            number(sum(run.sent for run in runs)),
+            number(sum(run.lost for run in runs)),
+            number(sum(run.dropped for run in runs)),
+        )
+        for load, runs in measured.pauses.items()
+    ]
+    return (
+        "## A program that pauses\n\n"
+        "`for datagram in capture` with the default buffer, and 20 ms of something else every "
+        "second.\n\n"
+        + table(("load", "sent a second", "sent", "lost", "of them counted as dropped"), rows)
+        + "\n"
+    )
+
+
+def groups_text(measured: Measured) -> str:
+    if not measured.groups:
+        return ""
+    rows = [
+        (
+            str(count),
+            number(median(run.received / run.seconds for run in runs)),
+            f"{100 * median(run.lost / run.sent for run in runs):.1f} %",
+        )
+        for count, runs in measured.groups.items()
+    ]
+    return (
+        "## Captures that share the load\n\n"
+        "`Capture(..., fanout=1, buffer_size=4 * 2**20)` in so many processes, each of which "
+        "dissects every datagram\nwith dpkt; 64 flows, full speed. The sender takes a processor as "
+        "well.\n\n" + table(("processes", "dissected a second of load", "lost"), rows) + "\n"
+    )
+
+
 def write(measured: Measured, folder: Path) -> None:
     rounds = max(
         (len(group) for runs in measured.results.values() for group in runs.values()), default=0
@@ -257,11 +345,13 @@ def write(measured: Measured, folder: Path) -> None:
         "Figures of one machine; the ratios are what to look at.\n\n"
     )
     text += live_text(measured, folder)
-    if measured.results:
-        text += "## Ratios\n\n" + ratio_table(measured.results) + "\n"
+    if measured.results or measured.recorders:
+        text += "## Ratios\n\n" + ratio_table(measured) + "\n"
     for load, runs in measured.results.items():
         text += f"## {load[0].upper()}{load[1:]}\n\n{load_table(runs)}\n"
-    text += largest_load_text(measured, folder) + flatness_text(measured) + latency_text(measured)
+    text += recorders_text(measured) + largest_load_text(measured, folder)
+    text += pauses_text(measured) + groups_text(measured)
+    text += flatness_text(measured) + latency_text(measured)
     (folder / "performance.md").write_text(text.rstrip("\n") + "\n")
 
 

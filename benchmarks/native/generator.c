@@ -1,4 +1,5 @@
-/* generator ADDRESS PORT PAYLOAD RATE SECONDS: UDP datagrams, RATE a second (0: as many as it can).
+/* generator ADDRESS PORT PAYLOAD RATE SECONDS FLOWS: UDP datagrams, RATE a second (0: as many as it
+ * can), from as many ports as there are flows.
  *
  * Prints what it sent as JSON, then sends end marks until its standard input is closed. Below 1000
  * datagrams a second each carries the time of its sending (CLOCK_REALTIME, nanoseconds).
@@ -21,6 +22,7 @@ enum {
     BURSTS = 10000,      /* a second, at most: as short as they can be at the rate */
     MARK_INTERVAL = 5,   /* milliseconds */
     STAMPED_RATE = 1000,
+    MOST_FLOWS = 256,
 };
 
 static int64_t
@@ -54,8 +56,9 @@ send_all(int udp, const void *bytes, size_t size)
 int
 main(int count, char **arguments)
 {
-    if (count != 6) {
-        fputs("usage: generator ADDRESS PORT PAYLOAD RATE SECONDS\n", stderr);
+    int flows = count == 7 ? atoi(arguments[6]) : 0;
+    if (flows < 1 || flows > MOST_FLOWS) {
+        fputs("usage: generator ADDRESS PORT PAYLOAD RATE SECONDS FLOWS\n", stderr);
         return 2;
     }
     struct sockaddr_in target = {
@@ -72,24 +75,29 @@ main(int count, char **arguments)
     setsockopt(sink, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof smallest);
     (void)bind(sink, (struct sockaddr *)&target, sizeof target);
 
-    int udp = socket(AF_INET, SOCK_DGRAM, 0), marks = socket(AF_INET, SOCK_RAW, PROTOCOL_END);
-    check(udp >= 0 && marks >= 0, "socket");
-    check(connect(udp, (struct sockaddr *)&target, sizeof target) == 0, "connect");
+    int udp[MOST_FLOWS], marks = socket(AF_INET, SOCK_RAW, PROTOCOL_END);
+    check(marks >= 0, "socket");
+    for (int flow = 0; flow < flows; flow++) {
+        udp[flow] = socket(AF_INET, SOCK_DGRAM, 0);
+        check(udp[flow] >= 0, "socket");
+        check(connect(udp[flow], (struct sockaddr *)&target, sizeof target) == 0, "connect");
+    }
     target.sin_port = 0;
     check(connect(marks, (struct sockaddr *)&target, sizeof target) == 0, "connect");
     size_t segments = MOST_BYTES / payload < MOST_SEGMENTS ? MOST_BYTES / payload : MOST_SEGMENTS;
     if (rate > 0 && rate / BURSTS < (double)segments) {
         segments = rate / BURSTS < 1 ? 1 : (size_t)(rate / BURSTS);
     }
-    if (segments > 1) {
+    for (int flow = 0; segments > 1 && flow < flows; flow++) {
         int size = (int)payload;
-        check(setsockopt(udp, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) == 0, "UDP_SEGMENT");
+        check(setsockopt(udp[flow], IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) == 0,
+              "UDP_SEGMENT");
     }
 
     static char bytes[MOST_BYTES];
     int64_t begin = now(CLOCK_MONOTONIC), end = begin + duration, moment = begin;
     uint64_t sent = 0;
-    while (moment < end) {
+    for (int flow = 0; moment < end; flow = (flow + 1) % flows) {
         if (rate > 0) {
             wait_until(moment);
             if (rate < STAMPED_RATE && payload >= sizeof(int64_t)) {
@@ -97,9 +105,14 @@ main(int count, char **arguments)
                 memcpy(bytes, &stamp, sizeof stamp);
             }
         }
-        send_all(udp, bytes, payload * segments);
+        send_all(udp[flow], bytes, payload * segments);
         sent += segments;
-        moment = rate > 0 ? begin + (int64_t)((double)sent / rate * SECOND) : now(CLOCK_MONOTONIC);
+        double next = (double)sent;
+        if (rate > 0 && rate < STAMPED_RATE) {
+            /* Not in step with the timers of who reads. */
+            next += (double)rand() / RAND_MAX;
+        }
+        moment = rate > 0 ? begin + (int64_t)(next / rate * SECOND) : now(CLOCK_MONOTONIC);
     }
     double seconds = (double)(now(CLOCK_MONOTONIC) - begin) / SECOND;
     printf("{\"sent\": %llu, \"seconds\": %.6f}\n", (unsigned long long)sent, seconds);

@@ -154,14 +154,20 @@ recording_flush_old(recording_t *self, failure_t *failure)
     return old ? recording_flush(self, failure) : 0;
 }
 
-static int
-put(recording_t *self, const void *bytes, size_t size, failure_t *failure)
+static void
+note_stale(recording_t *self)
 {
-    const uint8_t *from = bytes;
     if (!self->stale) {
         self->stale = true;
         self->stale_since_ns = platform_now_ns();
     }
+}
+
+static int
+put(recording_t *self, const void *bytes, size_t size, failure_t *failure)
+{
+    const uint8_t *from = bytes;
+    note_stale(self);
     while (size > 0) {
         size_t part = size < ROOM - self->filled ? size : ROOM - self->filled;
         memcpy(self->buffer + self->filled, from, part);
@@ -346,23 +352,44 @@ datagram_size(const recording_t *self, const record_t *record)
                : pcapng_packet_size(record);
 }
 
+static uint8_t *
+put_head(const recording_t *self, uint8_t *out, const record_t *record)
+{
+    if (self->options.format == SAVEFILE_PCAP) {
+        savefile_record_header(out, record);
+        return out + SAVEFILE_RECORD_HEADER_SIZE;
+    }
+    pcapng_packet_head(out, record);
+    return out + PCAPNG_PACKET_SIZE;
+}
+
+static size_t
+put_tail(const recording_t *self, uint8_t *out, const record_t *record)
+{
+    return self->options.format == SAVEFILE_PCAP ? 0 : pcapng_packet_tail(out, record);
+}
+
+/* Straight into the buffer unless it is full with this: to copy what was just put together costs
+ * more than all the rest for a short datagram. */
 static int
 put_datagram(recording_t *self, const block_t *block, const record_t *record, size_t size,
              failure_t *failure)
 {
+    const uint8_t *bytes = block->bytes + record->offset;
+    begin_record(self, size, true);
+    if (size < ROOM - self->filled) {
+        note_stale(self);
+        uint8_t *behind = put_head(self, self->buffer + self->filled, record);
+        memcpy(behind, bytes, record->length);
+        put_tail(self, behind + record->length, record);
+        self->filled += size;
+        return 0;
+    }
     uint8_t head[PCAPNG_PACKET_SIZE];
     uint8_t tail[PCAPNG_TAIL_ROOM];
-    size_t head_size = SAVEFILE_RECORD_HEADER_SIZE, tail_size = 0;
-    if (self->options.format == SAVEFILE_PCAP) {
-        savefile_record_header(head, record);
-    } else {
-        head_size = PCAPNG_PACKET_SIZE;
-        pcapng_packet_head(head, record);
-        tail_size = pcapng_packet_tail(tail, record);
-    }
-    begin_record(self, size, true);
-    if (put(self, head, head_size, failure) < 0 ||
-        put(self, block->bytes + record->offset, record->length, failure) < 0) {
+    size_t head_size = (size_t)(put_head(self, head, record) - head);
+    size_t tail_size = put_tail(self, tail, record);
+    if (put(self, head, head_size, failure) < 0 || put(self, bytes, record->length, failure) < 0) {
         return -1;
     }
     return put(self, tail, tail_size, failure);

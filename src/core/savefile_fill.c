@@ -1,9 +1,11 @@
 #include "core/savefile_fill.h"
 
 #include "core/link.h"
+#include "core/prefetch.h"
 
 /* Packets until a pause, so that a signal is seen although the filter wants nothing. */
 #define PATIENCE 65536
+#define AHEAD 6 /* packets */
 
 static void
 append(block_t *block, const link_datagram_t *datagram, record_t record)
@@ -46,14 +48,26 @@ take(const savefile_reader_t *reader, savefile_selection_t *selection,
            });
 }
 
+/* Each header says where the next one is, so the processor would wait for memory packet by packet.
+ * It asks for what comes in a while instead, if the packets until there are as long as this one. */
+static void
+fetch_ahead(const savefile_window_t *window, size_t size)
+{
+    if (size < window->size / AHEAD) {
+        prefetch(window->bytes + AHEAD * size);
+    }
+}
+
 enum savefile_step
 savefile_fill(savefile_reader_t *reader, savefile_window_t *window, savefile_selection_t *selection,
               block_t *block, size_t room)
 {
     for (uint32_t i = 0; i < PATIENCE; i++) {
         savefile_packet_t packet;
+        const uint8_t *here = window->bytes;
         enum savefile_step step = savefile_reader_next(reader, window, &packet);
         if (step == SAVEFILE_PACKET) {
+            fetch_ahead(window, (size_t)(window->bytes - here));
             take(reader, selection, &packet, block);
             if (block->count == room) {
                 return SAVEFILE_PACKET;
