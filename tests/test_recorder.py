@@ -854,7 +854,13 @@ def check_filled(data: bytes, said: list[str], number: int, path: Path, format: 
 @linux_only
 @pytest.mark.parametrize("options_", ["{}", '{"flush": true}'], ids=["direct", "flush"])
 @pytest.mark.parametrize("batch", [1, 500])
-@pytest.mark.parametrize("room", [300, 1299, 1300, 4096, 50_000, 2**20, 2**20 + 1, 3 * 2**20 + 777])
+@pytest.mark.parametrize(
+    "room",
+    [
+        *(300, 1299, 1300, 4096, 50_000, 2**20, 2**20 + 1),
+        *(2**21, 2**21 + 1, 2**21 + 10_000, 3 * 2**20 + 777, 2**22 + 1),
+    ],
+)
 def test_a_file_that_cannot_grow_is_whole_up_to_the_last_datagram(
     path: Path, format: str, room: int, batch: int, options_: str
 ) -> None:

@@ -7,9 +7,11 @@
 #include <time.h>
 
 #include "backend/platform.h"
-#include "core/pcapng.h"
+#include "core/pcapng_packet.h"
+#include "core/stream_copy.h"
 
-#define ROOM ((size_t)1 << 20)
+#define ROOM ((size_t)2 << 20)
+#define STAGE ((size_t)16 << 10) /* bytes that stay in the nearest caches; ROOM is a multiple */
 #define NANOSECONDS 1000000000
 #define OLD_NS ((int64_t)NANOSECONDS)
 #define NUMBER_SIZE 12 /* an unsigned with "_" and "" */
@@ -72,10 +74,10 @@ give_up(recording_t *self, size_t written)
     uint64_t datagrams = self->datagrams_flushed;
     size_t at = 0;
     bool complete = true;
-    if (self->boundary < self->position) {
-        at = (size_t)(self->record_end - self->position);
-        complete = written >= at;
-        datagrams += complete && self->record_is_datagram;
+    if (self->carried > 0) {
+        complete = written >= self->carried;
+        at = complete ? (size_t)self->carried : 0;
+        datagrams += complete && self->carried_is_datagram;
     } else if (self->position == 0 && self->options.format == SAVEFILE_PCAP) {
         at = SAVEFILE_HEADER_SIZE;
         complete = written >= at;
@@ -97,10 +99,24 @@ give_up(recording_t *self, size_t written)
     return -1;
 }
 
+/* Into the buffer, when the stage is full. */
+static void
+unload_stage(recording_t *self)
+{
+    uint8_t *place = self->buffer + self->filled - STAGE;
+    if (self->file.direct) {
+        stream_copy(place, self->stage, STAGE);
+    } else {
+        memcpy(place, self->stage, STAGE);
+    }
+}
+
 static int
 write_out(recording_t *self, failure_t *failure)
 {
     size_t written = 0;
+    size_t staged = self->filled % STAGE;
+    memcpy(self->buffer + self->filled - staged, self->stage, staged);
     while (written < self->filled) {
         int64_t count =
             file_write(&self->file, self->buffer + written, self->filled - written, failure);
@@ -128,7 +144,9 @@ empty_buffer(recording_t *self, failure_t *failure)
     self->filled = 0;
     bool goes_on = self->record_end > self->position;
     self->boundary = goes_on ? self->record_start : self->position;
-    self->datagrams_flushed = self->datagrams - (goes_on && self->record_is_datagram);
+    self->carried = goes_on ? self->record_end - self->position : 0;
+    self->carried_is_datagram = goes_on && self->record_is_datagram;
+    self->datagrams_flushed = self->datagrams - self->carried_is_datagram;
     return 0;
 }
 
@@ -155,7 +173,7 @@ recording_flush_old(recording_t *self, failure_t *failure)
 }
 
 static void
-note_stale(recording_t *self)
+set_stale(recording_t *self)
 {
     if (!self->stale) {
         self->stale = true;
@@ -167,13 +185,17 @@ static int
 put(recording_t *self, const void *bytes, size_t size, failure_t *failure)
 {
     const uint8_t *from = bytes;
-    note_stale(self);
+    set_stale(self);
     while (size > 0) {
-        size_t part = size < ROOM - self->filled ? size : ROOM - self->filled;
-        memcpy(self->buffer + self->filled, from, part);
+        size_t staged = self->filled % STAGE;
+        size_t part = size < STAGE - staged ? size : STAGE - staged;
+        memcpy(self->stage + staged, from, part);
         self->filled += part;
         from += part;
         size -= part;
+        if (staged + part == STAGE) {
+            unload_stage(self);
+        }
         if (self->filled == ROOM && empty_buffer(self, failure) < 0) {
             return -1;
         }
@@ -294,7 +316,7 @@ begin_file(recording_t *self, failure_t *failure)
     self->open = true;
     self->number++;
     self->filled = 0;
-    self->position = self->boundary = self->record_start = self->record_end = 0;
+    self->position = self->boundary = self->record_start = self->record_end = self->carried = 0;
     self->datagrams_flushed = self->datagrams_at_start = self->datagrams;
     self->bytes_at_start = self->bytes;
     self->file_began_ns = platform_now_ns();
@@ -314,7 +336,9 @@ recording_open(recording_t *self, const recording_options_t *options, failure_t 
         .dropped = -1,
     };
     self->buffer = file_buffer_new(ROOM);
-    return self->buffer == NULL ? fail_memory(failure) : begin_file(self, failure);
+    self->stage = file_buffer_new(STAGE);
+    return self->buffer == NULL || self->stage == NULL ? fail_memory(failure)
+                                                       : begin_file(self, failure);
 }
 
 int
@@ -352,47 +376,49 @@ datagram_size(const recording_t *self, const record_t *record)
                : pcapng_packet_size(record);
 }
 
-static uint8_t *
-put_head(const recording_t *self, uint8_t *out, const record_t *record)
+/* What stands before a datagram and behind it. */
+static size_t
+datagram_head(const recording_t *self, uint8_t *out, const record_t *record, size_t size)
 {
     if (self->options.format == SAVEFILE_PCAP) {
         savefile_record_header(out, record);
-        return out + SAVEFILE_RECORD_HEADER_SIZE;
+        return SAVEFILE_RECORD_HEADER_SIZE;
     }
-    pcapng_packet_head(out, record);
-    return out + PCAPNG_PACKET_SIZE;
+    pcapng_packet_head(out, record, (uint32_t)size);
+    return PCAPNG_PACKET_SIZE;
 }
 
 static size_t
-put_tail(const recording_t *self, uint8_t *out, const record_t *record)
+datagram_tail(const recording_t *self, uint8_t *out, const record_t *record, size_t size)
 {
-    return self->options.format == SAVEFILE_PCAP ? 0 : pcapng_packet_tail(out, record);
+    return self->options.format == SAVEFILE_PCAP ? 0
+                                                 : pcapng_packet_tail(out, record, (uint32_t)size);
 }
 
-/* Straight into the buffer unless it is full with this: to copy what was just put together costs
- * more than all the rest for a short datagram. */
 static int
 put_datagram(recording_t *self, const block_t *block, const record_t *record, size_t size,
              failure_t *failure)
 {
-    const uint8_t *bytes = block->bytes + record->offset;
+    const uint8_t *datagram = block->bytes + record->offset;
     begin_record(self, size, true);
-    if (size < ROOM - self->filled) {
-        note_stale(self);
-        uint8_t *behind = put_head(self, self->buffer + self->filled, record);
-        memcpy(behind, bytes, record->length);
-        put_tail(self, behind + record->length, record);
+    size_t staged = self->filled % STAGE;
+    if (size < STAGE - staged) {
+        uint8_t *out = self->stage + staged;
+        out += datagram_head(self, out, record, size);
+        memcpy(out, datagram, record->length);
+        datagram_tail(self, out + record->length, record, size);
         self->filled += size;
+        set_stale(self);
         return 0;
     }
-    uint8_t head[PCAPNG_PACKET_SIZE];
-    uint8_t tail[PCAPNG_TAIL_ROOM];
-    size_t head_size = (size_t)(put_head(self, head, record) - head);
-    size_t tail_size = put_tail(self, tail, record);
-    if (put(self, head, head_size, failure) < 0 || put(self, bytes, record->length, failure) < 0) {
+    uint8_t edge[PCAPNG_PACKET_SIZE];
+    _Static_assert(sizeof edge >= PCAPNG_TAIL_ROOM && sizeof edge >= SAVEFILE_RECORD_HEADER_SIZE,
+                   "either fits");
+    if (put(self, edge, datagram_head(self, edge, record, size), failure) < 0 ||
+        put(self, datagram, record->length, failure) < 0) {
         return -1;
     }
-    return put(self, tail, tail_size, failure);
+    return put(self, edge, datagram_tail(self, edge, record, size), failure);
 }
 
 static bool
@@ -442,4 +468,5 @@ recording_free(recording_t *self)
     }
     free(self->names);
     file_buffer_free(self->buffer);
+    file_buffer_free(self->stage);
 }

@@ -33,12 +33,15 @@ typedef struct {
     file_t file;
     bool open;
     uint8_t *buffer;
-    size_t filled;
+    uint8_t *stage;          /* what comes next into the buffer, or its end that is not there yet */
+    size_t filled;           /* of the buffer, with what is staged */
     uint64_t position;       /* in the file, of the buffer's first byte */
     uint64_t record_start;   /* in the file, of the last record that was begun */
     uint64_t record_end;     /* also if it is not complete yet */
     bool record_is_datagram; /* and no statistics */
     uint64_t boundary; /* in the file, behind the last record that was complete at `position` */
+    uint64_t carried;  /* bytes at the beginning of the buffer that end a record begun before */
+    bool carried_is_datagram;
     uint64_t datagrams_flushed; /* up to there */
     uint64_t datagrams_at_start;
     uint64_t bytes_at_start;

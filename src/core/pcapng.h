@@ -63,5 +63,6 @@ enum pcapng_option {
 #define PCAPNG_FLAGS_DIRECTION 3
 #define PCAPNG_FLAGS_INBOUND 1
 #define PCAPNG_FLAGS_OUTBOUND 2
+#define PCAPNG_FLAGS_PROMISCUOUS (4u << 2)
 
 #endif

@@ -3,10 +3,9 @@
 #include <string.h>
 
 #include "core/link_type.h"
-#include "core/pcapng.h"
+#include "core/pcapng_packet.h"
 
 #define FILTER_IS_TEXT 0 /* the first byte of if_filter: the rest is an expression of libpcap */
-#define FLAGS_PROMISCUOUS (4u << 2)
 
 static size_t
 padded(size_t size)
@@ -28,17 +27,11 @@ put_16(uint8_t *out, uint16_t value)
 }
 
 static uint8_t *
-put_32(uint8_t *out, uint32_t value)
-{
-    return put(out, &value, sizeof value);
-}
-
-static uint8_t *
 put_stamp(uint8_t *out, int64_t stamp_ns)
 {
     /* A stamp before 1970 cannot be written; it becomes the epoch. */
     uint64_t stamp = stamp_ns < 0 ? 0 : (uint64_t)stamp_ns;
-    return put_32(put_32(out, (uint32_t)(stamp >> 32)), (uint32_t)stamp);
+    return pcapng_put_32(pcapng_put_32(out, (uint32_t)(stamp >> 32)), (uint32_t)stamp);
 }
 
 static uint8_t *
@@ -109,8 +102,8 @@ void
 pcapng_header(uint8_t *out, const pcapng_description_t *description)
 {
     uint32_t size = (uint32_t)section_size(description);
-    out = put_32(put_32(out, PCAPNG_SECTION_HEADER), size);
-    out = put_32(out, PCAPNG_BYTE_ORDER_MAGIC);
+    out = pcapng_put_32(pcapng_put_32(out, PCAPNG_SECTION_HEADER), size);
+    out = pcapng_put_32(out, PCAPNG_BYTE_ORDER_MAGIC);
     out = put_16(put_16(out, PCAPNG_VERSION_MAJOR), 0);
     out = put(out, &(uint64_t){PCAPNG_SECTION_LENGTH_UNKNOWN}, sizeof(uint64_t));
     out = put_text(out, PCAPNG_OPTION_COMMENT, description->comment);
@@ -118,65 +111,18 @@ pcapng_header(uint8_t *out, const pcapng_description_t *description)
     out = put_text(out, PCAPNG_SECTION_OS, description->os);
     out = put_text(out, PCAPNG_SECTION_APPLICATION, description->application);
     out = put_option(out, PCAPNG_OPTION_END, "", 0);
-    out = put_32(out, size);
+    out = pcapng_put_32(out, size);
 
     size = (uint32_t)interface_size(description);
-    out = put_32(put_32(out, PCAPNG_INTERFACE_DESCRIPTION), size);
+    out = pcapng_put_32(pcapng_put_32(out, PCAPNG_INTERFACE_DESCRIPTION), size);
     out = put_16(put_16(out, LINK_TYPE_RAW), 0);
-    out = put_32(out, description->snaplen);
+    out = pcapng_put_32(out, description->snaplen);
     out = put_text(out, PCAPNG_INTERFACE_NAME, description->interface);
     out = put_option(out, PCAPNG_INTERFACE_TSRESOL, &(uint8_t){PCAPNG_TSRESOL_NANOSECONDS}, 1);
     out = put_filter(out, description->filter);
     out = put_text(out, PCAPNG_INTERFACE_OS, description->os);
     out = put_option(out, PCAPNG_OPTION_END, "", 0);
-    put_32(out, size);
-}
-
-static uint32_t
-flags_of(const record_t *record)
-{
-    switch (record->direction) {
-    case DIRECTION_INCOMING:
-        return PCAPNG_FLAGS_INBOUND;
-    case DIRECTION_OUTGOING:
-        return PCAPNG_FLAGS_OUTBOUND;
-    case DIRECTION_OTHER:
-        return PCAPNG_FLAGS_INBOUND | FLAGS_PROMISCUOUS;
-    default:
-        return 0;
-    }
-}
-
-uint32_t
-pcapng_packet_size(const record_t *record)
-{
-    uint32_t options = flags_of(record) == 0 ? 0 : 2 * PCAPNG_OPTION_HEADER_SIZE + 4;
-    return PCAPNG_PACKET_SIZE + (uint32_t)padded(record->length) + options +
-           PCAPNG_BLOCK_TRAILER_SIZE;
-}
-
-void
-pcapng_packet_head(uint8_t *out, const record_t *record)
-{
-    out = put_32(put_32(out, PCAPNG_ENHANCED_PACKET), pcapng_packet_size(record));
-    out = put_stamp(put_32(out, 0), record->timestamp_ns);
-    put_32(put_32(out, record->length), record->original_length);
-}
-
-size_t
-pcapng_packet_tail(uint8_t *out, const record_t *record)
-{
-    const uint8_t *start = out;
-    size_t padding = padded(record->length) - record->length;
-    uint32_t flags = flags_of(record);
-    memset(out, 0, padding);
-    out += padding;
-    if (flags != 0) {
-        out = put_option(out, PCAPNG_PACKET_FLAGS, &flags, sizeof flags);
-        out = put_option(out, PCAPNG_OPTION_END, "", 0);
-    }
-    out = put_32(out, pcapng_packet_size(record));
-    return (size_t)(out - start);
+    pcapng_put_32(out, size);
 }
 
 static uint8_t *
@@ -191,8 +137,8 @@ size_t
 pcapng_statistics(uint8_t *out, const pcapng_statistics_t *statistics)
 {
     uint8_t *start = out;
-    out = put_32(put_32(out, PCAPNG_INTERFACE_STATISTICS), 0);
-    out = put_stamp(put_32(out, 0), statistics->end_ns);
+    out = pcapng_put_32(pcapng_put_32(out, PCAPNG_INTERFACE_STATISTICS), 0);
+    out = put_stamp(pcapng_put_32(out, 0), statistics->end_ns);
     out = put_stamp_option(out, PCAPNG_STATISTICS_START, statistics->start_ns);
     out = put_stamp_option(out, PCAPNG_STATISTICS_END, statistics->end_ns);
     if (statistics->received >= 0) {
@@ -203,7 +149,7 @@ pcapng_statistics(uint8_t *out, const pcapng_statistics_t *statistics)
     }
     out = put_option(out, PCAPNG_OPTION_END, "", 0);
     uint32_t size = (uint32_t)(out - start) + PCAPNG_BLOCK_TRAILER_SIZE;
-    put_32(start + 4, size);
-    put_32(out, size);
+    pcapng_put_32(start + 4, size);
+    pcapng_put_32(out, size);
     return size;
 }

@@ -1,4 +1,4 @@
-/* Writes the blocks of a pcapng file, in the byte order of the machine.
+/* Writes what stands around the packets of a pcapng file, in the byte order of the machine.
  * https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html
  */
 #ifndef WINSOCKCTL_PCAPNG_WRITE_H
@@ -6,8 +6,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
-#include "core/block.h"
 
 /* UTF-8 of at most 65,534 bytes each; "" leaves it out. */
 typedef struct {
@@ -23,12 +21,6 @@ typedef struct {
 /* The section header and the description of the one interface. */
 size_t pcapng_header_size(const pcapng_description_t *description);
 void pcapng_header(uint8_t *out, const pcapng_description_t *description);
-
-/* A packet block is its head, the datagram and its tail. */
-#define PCAPNG_TAIL_ROOM 20 /* padding, the option epb_flags, the total length */
-uint32_t pcapng_packet_size(const record_t *record);
-void pcapng_packet_head(uint8_t *out, const record_t *record); /* PCAPNG_PACKET_SIZE bytes */
-size_t pcapng_packet_tail(uint8_t *out, const record_t *record);
 
 typedef struct {
     int64_t start_ns; /* since 1970-01-01 UTC */
