@@ -1,11 +1,13 @@
 """Who is measured: names as the tables show them, and the command that each of them is."""
 
 import importlib.util
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 CONSUME = Path(__file__).parent / "consume.py"
+RECORD = Path(__file__).parent / "record.py"
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,23 @@ MEMORY = (
     MEMORY_BATCHES,
     FileConsumer("memory_views", "winsockctl: for datagram in Replay(...)", ours=True),
 )
+
+
+@dataclass(frozen=True)
+class Recording(Consumer):
+    """A program that writes a savefile into the folder that is its option."""
+
+    def missing(self) -> str:
+        if not self.ours and shutil.which(self.name) is None:
+            return f"{self.name} is not installed"
+        return ""
+
+    def command(self, programs: dict[str, Path], source: str, *options: str) -> list[str]:
+        return [sys.executable, str(RECORD), self.name, source, *options]
+
+
+RECORDER = Recording("recorder", "winsockctl capture -w", ours=True)
+TCPDUMP = Recording("tcpdump", "tcpdump -w")
+DUMPCAP = Recording("dumpcap", "dumpcap -w")
+
+RECORDING = (RECORDER, TCPDUMP, DUMPCAP)

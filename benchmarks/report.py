@@ -8,6 +8,7 @@ from matplotlib import pyplot
 
 from benchmarks.consumers import (
     BATCHES,
+    DUMPCAP,
     FILE_PYPCAP,
     FILE_VIEWS,
     LIVE,
@@ -17,9 +18,12 @@ from benchmarks.consumers import (
     OFFLINE,
     PCAP_LOOP,
     PYPCAP,
+    RECORDER,
+    RECORDING,
     RECORDS,
     RECV_INTO,
     RING_WALK,
+    TCPDUMP,
     VIEWS,
     Consumer,
 )
@@ -29,7 +33,7 @@ from benchmarks.measure import Run
 pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "winsockctl", "font.size": 10})
 
 CONSUMERS: dict[str, Consumer] = {
-    consumer.name: consumer for consumer in (*OFFLINE, *MEMORY, *LIVE)
+    consumer.name: consumer for consumer in (*OFFLINE, *MEMORY, *RECORDING, *LIVE)
 }
 # Against whom a row is compared over time: both ran in one session, so the machine's speed and
 # what else it was doing cancel out.
@@ -38,6 +42,7 @@ REFERENCE = {
     "loopback": PCAP_LOOP,
     "savefile": PCAP_LOOP,
     "memory": MEMORY_FLOOR,
+    "recording": TCPDUMP,
 }
 SLOWER = 1.15  # by less, two runs on one machine differ without a change
 
@@ -78,6 +83,8 @@ RATIOS = (
         MEMORY_FLOOR,
         (1.3, 1.3),
     ),
+    Ratio("recorder / tcpdump", "recording", RECORDER, TCPDUMP, (0.25, 0.2)),
+    Ratio("recorder / dumpcap", "recording", RECORDER, DUMPCAP, (0.25, 0.2)),
 )
 
 
