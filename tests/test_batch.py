@@ -120,9 +120,13 @@ def test_an_empty_batch_is_false_and_has_nothing():
         batch[0]
 
 
-def test_cannot_be_made_or_changed_by_hand():
+def test_only_an_empty_one_can_be_made_by_hand():
+    assert len(Batch()) == len(list(Batch())) == len(Batch().records) == Batch().buffer.nbytes == 0
     with pytest.raises(TypeError):
-        Batch()
+        Batch(mixed(1))
+
+
+def test_cannot_be_changed_by_hand():
     batch = batch_of(mixed(1))
     with pytest.raises(AttributeError):
         batch.records = None

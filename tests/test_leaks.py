@@ -1,5 +1,6 @@
 """Nothing leaks: every public name is used again and again, on good paths and on bad ones."""
 
+import asyncio
 import atexit
 import contextlib
 import functools
@@ -220,8 +221,9 @@ def wrong_indexes():
             BATCH[index]
         with contextlib.suppress(error):
             BATCH.datagram(index)
+    Batch()
     with contextlib.suppress(TypeError):
-        Batch()
+        Batch(1)
     with contextlib.suppress(TypeError):
         Datagram()
 
@@ -474,6 +476,20 @@ def filters():
 
 
 @case
+def waits():
+    with opened(DATAGRAMS, batch_size=9) as raw:
+        raw.wait(0)
+        raw.receive()
+        raw.wait()
+    with contextlib.suppress(WinsockError):
+        raw.wait()
+    opened(DATAGRAMS).wait()
+    opened(wait=True).wait(0)
+    with contextlib.suppress(ValueError):
+        raw.wait(-1)
+
+
+@case
 def loops_that_are_left():
     with Replay(DATAGRAMS, batch_size=9) as reader:
         for _ in range(3):
@@ -719,10 +735,63 @@ def savefiles_in_cycles():
 
 
 @case
+def savefiles_that_are_waited_for():
+    for data in (PCAP, PCAP + bytes(16)):
+        reader = winsockctl._winsockctl.SavefileReader(io.BytesIO(data).read, batch_size=9)
+        reader.wait(0)
+        with contextlib.suppress(SavefileError):
+            while reader.wait() and reader.receive(0):
+                pass
+        reader.wait()
+        reader.close()
+        with contextlib.suppress(WinsockError):
+            reader.wait()
+    winsockctl._winsockctl.SavefileReader(io.BytesIO(PCAP).read).wait()
+
+
+@case
 def savefile_readers_by_hand():
     Savefile(io.BytesIO(PCAP)).close()
     with contextlib.suppress(TypeError):
         winsockctl._winsockctl.SavefileReader()
+
+
+# Coroutines
+
+
+@functools.partial(case, rounds=200)
+def coroutines():
+    async def main():
+        with Replay(DATAGRAMS, batch_size=9) as reader:
+            async for _ in reader:
+                break
+            async for _ in reader.datagrams():
+                break
+            await reader.read_async()
+            async for _ in reader.batches():
+                pass
+        with contextlib.suppress(WinsockError):
+            await reader.read_async()
+        with Replay(DATAGRAMS, wait=True) as reader:
+            await reader.read_async()
+            await reader.read_async(0.0001)
+            task = asyncio.create_task(reader.read_async())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            task = asyncio.create_task(reader.read_async())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.gather(task, return_exceptions=True)
+        dropped = Replay(DATAGRAMS[:1], wait=True)
+        await dropped.read_async()
+        await dropped.read_async(0.0001)
+        with open_savefile(io.BytesIO(PCAP)) as savefile:
+            async for _ in savefile:
+                break
+
+    asyncio.run(main())
 
 
 # Recorder

@@ -40,6 +40,15 @@ batch_adopt(Batch *self, block_t *block)
     self->block = block;
 }
 
+static PyObject *
+batch_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    return PyArg_ParseTupleAndKeywords(args, kwargs, ":Batch", names)
+               ? (PyObject *)batch_new(PyType_GetModuleState(type))
+               : NULL;
+}
+
 static void
 part_release(block_t *block)
 {
@@ -257,7 +266,10 @@ static PyMemberDef batch_members[] = {
 
 PyDoc_STRVAR(
     batch_doc,
+    "Batch()\n--\n\n"
     "Datagrams that were received together: a sequence of read-only memoryviews.\n"
+    "\n"
+    "A reader makes them; ``Batch()`` is an empty one, as of a read that nothing came to.\n"
     "\n"
     "Each view begins with the IP header and lies directly on the received bytes. Views\n"
     "and everything made from them stay valid for as long as they are held (contract\n"
@@ -265,25 +277,18 @@ PyDoc_STRVAR(
     "is its ``Datagram``.");
 
 static PyType_Slot batch_slots[] = {
-    {Py_tp_doc, (void *)batch_doc},
-    {Py_tp_dealloc, batch_dealloc},
-    {Py_tp_repr, batch_repr},
-    {Py_tp_iter, batch_iter},
-    {Py_tp_methods, batch_methods},
-    {Py_tp_getset, batch_getset},
-    {Py_tp_members, batch_members},
-    {Py_sq_length, batch_length},
-    {Py_sq_item, batch_item},
-    {Py_mp_length, batch_length},
-    {Py_mp_subscript, batch_subscript},
-    {Py_bf_getbuffer, batch_getbuffer},
-    {0, NULL},
+    {Py_tp_doc, (void *)batch_doc},     {Py_tp_new, batch_make},
+    {Py_tp_dealloc, batch_dealloc},     {Py_tp_repr, batch_repr},
+    {Py_tp_iter, batch_iter},           {Py_tp_methods, batch_methods},
+    {Py_tp_getset, batch_getset},       {Py_tp_members, batch_members},
+    {Py_sq_length, batch_length},       {Py_sq_item, batch_item},
+    {Py_mp_length, batch_length},       {Py_mp_subscript, batch_subscript},
+    {Py_bf_getbuffer, batch_getbuffer}, {0, NULL},
 };
 
 PyType_Spec batch_spec = {
     .name = "winsockctl.Batch",
     .basicsize = sizeof(Batch),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_SEQUENCE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_SEQUENCE,
     .slots = batch_slots,
 };

@@ -167,6 +167,8 @@ int parse_integer(PyObject *object, long long smallest, long long largest, const
 int parse_snaplen(PyObject *object, void *snaplen);          /* uint32_t; None is UINT32_MAX */
 int parse_filter(PyObject *object, filter_t **filter);       /* None is NULL; to be freed */
 int parse_deadline(PyObject *timeout, int64_t *deadline_ns); /* seconds; None is INT64_MAX */
+/* The same, as the one argument of a call, which may be left out. */
+int parse_timeout(PyObject *args, PyObject *kwargs, const char *format, int64_t *deadline_ns);
 int parse_family(module_state_t *state, PyObject *object, enum ip_family *family);
 
 /* interfaces.c */

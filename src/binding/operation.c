@@ -134,11 +134,8 @@ PyDoc_STRVAR(wait_doc, "wait($self, /, timeout=None)\n--\n\n"
 static PyObject *
 operation_wait_method(Operation *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = Py_None;
     int64_t deadline_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", names, &timeout) ||
-        parse_deadline(timeout, &deadline_ns) < 0) {
+    if (parse_timeout(args, kwargs, "|O:wait", &deadline_ns) < 0) {
         return NULL;
     }
     int done = wait_until(self, deadline_ns);

@@ -117,6 +117,16 @@ parse_deadline(PyObject *timeout, int64_t *deadline_ns)
 }
 
 int
+parse_timeout(PyObject *args, PyObject *kwargs, const char *format, int64_t *deadline_ns)
+{
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &timeout)
+               ? parse_deadline(timeout, deadline_ns)
+               : -1;
+}
+
+int
 parse_family(module_state_t *state, PyObject *object, enum ip_family *family)
 {
     const struct {

@@ -205,6 +205,10 @@ close_channel(RawSocket *self)
     self->dropped = self->backend->dropped(self->channel);
     self->backend->close(self->channel);
     self->channel = NULL;
+    if (self->waited != NULL) {
+        self->waited->release(self->waited);
+        self->waited = NULL;
+    }
     if (self->leftover != NULL) {
         self->leftover->release(self->leftover);
         self->leftover = NULL;
@@ -443,6 +447,8 @@ static PyMethodDef raw_socket_methods[] = {
     {"ioctl", (PyCFunction)raw_socket_ioctl, METH_VARARGS, ioctl_doc},
     {"receive", (PyCFunction)(void (*)(void))raw_socket_receive, METH_VARARGS | METH_KEYWORDS,
      raw_socket_receive_doc},
+    {"wait", (PyCFunction)(void (*)(void))raw_socket_wait, METH_VARARGS | METH_KEYWORDS,
+     raw_socket_wait_doc},
     {"set_filter", (PyCFunction)raw_socket_set_filter, METH_O, set_filter_doc},
     {"statistics", (PyCFunction)raw_socket_statistics, METH_NOARGS, statistics_doc},
     {"fileno", (PyCFunction)raw_socket_fileno, METH_NOARGS, fileno_doc},

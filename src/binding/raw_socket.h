@@ -1,9 +1,9 @@
 /* RawSocket: the three calls by hand, over whichever backend.
  *
- * receive_lock is held by the thread that is inside the backend's receive(), control_lock by the
- * one inside bind(), control(), set_filter() or dropped(), or with `leftover`; both without the
- * GIL. `channel` may be used under either lock; close() takes both and sets it to NULL. `mode` and
- * `dropped` are written under control_lock. All other members need the GIL.
+ * receive_lock is held by the thread that is inside the backend's receive(), or with `waited`,
+ * control_lock by the one inside bind(), control(), set_filter() or dropped(), or with `leftover`;
+ * both without the GIL. `channel` may be used under either lock; close() takes both and sets it to
+ * NULL. `mode` and `dropped` are written under control_lock. All other members need the GIL.
  */
 #ifndef WINSOCKCTL_RAW_SOCKET_H
 #define WINSOCKCTL_RAW_SOCKET_H
@@ -16,6 +16,7 @@ typedef struct RawSocket {
     PyThread_type_lock receive_lock;
     PyThread_type_lock control_lock;
     block_t *leftover; /* received, and given back by who wanted no more; comes first next time */
+    block_t *waited;   /* received by wait(), for the next receive() */
     const backend_t *backend;
     enum ip_family family;
     uint64_t buffer_size;
@@ -35,9 +36,11 @@ typedef struct RawSocket {
 /* raw_socket_receive.c */
 extern const char raw_socket_receive_doc[];
 PyObject *raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs);
+extern const char raw_socket_wait_doc[];
+PyObject *raw_socket_wait(RawSocket *self, PyObject *args, PyObject *kwargs);
 
-/* Without the GIL, as the backend's receive(). What of the block is not used is to be given back.
- */
+/* Without the GIL, as the backend's receive(). What of the block is not used is to be given back;
+ * without a place for it the block is kept for the next call. */
 enum receive_outcome raw_socket_fetch(RawSocket *self, int64_t deadline_ns, block_t **block,
                                       failure_t *failure);
 void raw_socket_give_back(RawSocket *self, block_t *block);

@@ -1,24 +1,39 @@
-/* Receiving: RawSocket.receive, and what a recorder takes without a Python object. */
+/* Receiving: RawSocket.receive and wait, and what a recorder takes without a Python object. */
 #include "binding/raw_socket.h"
 
 #include "core/winsock_errors.h"
 
 #define NANOSECONDS_PER_MICROSECOND 1000
 
-/* What was given back, if the filter still wants any of it. The control lock is held. */
-static block_t *
-take_leftover(RawSocket *self)
+/* Drops what the filter does not want any more. */
+static void
+refilter_kept(RawSocket *self, block_t **kept)
 {
-    block_t *block = self->leftover;
-    self->leftover = NULL;
-    if (block != NULL) {
-        channel_refilter(self->channel, block);
-        if (block->count == 0) {
-            block->release(block);
-            block = NULL;
+    if (*kept != NULL) {
+        channel_refilter(self->channel, *kept);
+        if ((*kept)->count == 0) {
+            (*kept)->release(*kept);
+            *kept = NULL;
         }
     }
-    return block;
+}
+
+/* Whether there is a block that need not be received; it is taken if there is a place for it. The
+ * receive lock is held. */
+static bool
+take_kept(RawSocket *self, block_t **block)
+{
+    PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
+    refilter_kept(self, &self->leftover);
+    refilter_kept(self, &self->waited);
+    block_t **kept = self->leftover != NULL ? &self->leftover : &self->waited;
+    bool found = *kept != NULL;
+    if (found && block != NULL) {
+        *block = *kept;
+        *kept = NULL;
+    }
+    PyThread_release_lock(self->control_lock);
+    return found;
 }
 
 /* A wait for another thread's receive() counts against the deadline. */
@@ -40,12 +55,10 @@ raw_socket_fetch(RawSocket *self, int64_t deadline_ns, block_t **block, failure_
     }
     enum receive_outcome outcome = RECEIVE_WOKEN;
     if (self->channel != NULL) {
-        PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
-        *block = take_leftover(self);
-        PyThread_release_lock(self->control_lock);
-        outcome = *block != NULL
+        block_t **place = block != NULL ? block : &self->waited;
+        outcome = take_kept(self, block)
                       ? RECEIVE_BLOCK
-                      : self->backend->receive(self->channel, deadline_ns, block, failure);
+                      : self->backend->receive(self->channel, deadline_ns, place, failure);
     }
     PyThread_release_lock(self->receive_lock);
     return outcome;
@@ -119,26 +132,43 @@ raw_socket_check(RawSocket *self, enum receive_outcome outcome, const failure_t 
     }
 }
 
+static bool
+check_open(RawSocket *self)
+{
+    failure_t failure;
+    if (self->closing) {
+        raw_socket_fail_closed("receive", &failure);
+        raise_failure(state_of((PyObject *)self), &failure);
+    }
+    return !self->closing;
+}
+
+/* RECEIVE_INTERRUPTED also if it is time to look for signals. */
+static enum receive_outcome
+fetch_or_pause(RawSocket *self, int64_t deadline_ns, block_t **block, failure_t *failure)
+{
+    enum receive_outcome outcome;
+    int64_t slice_ns = platform_now_ns() + platform_signal_interval_ns;
+    bool is_slice = slice_ns < deadline_ns;
+    Py_BEGIN_ALLOW_THREADS
+    outcome = raw_socket_fetch(self, is_slice ? slice_ns : deadline_ns, block, failure);
+    Py_END_ALLOW_THREADS
+    return outcome == RECEIVE_TIMED_OUT && is_slice ? RECEIVE_INTERRUPTED : outcome;
+}
+
 /* Waits until there is something to tell: true with the batch filled or left empty, false with an
  * exception. */
 static bool
 receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
 {
     failure_t failure;
-    if (self->closing) {
-        raw_socket_fail_closed("receive", &failure);
-        raise_failure(state_of((PyObject *)self), &failure);
+    if (!check_open(self)) {
         return false;
     }
     for (;;) {
-        enum receive_outcome outcome;
         block_t *block = NULL;
         uint64_t changes = self->filter_changes;
-        int64_t slice_ns = platform_now_ns() + platform_signal_interval_ns;
-        bool is_slice = slice_ns < deadline_ns;
-        Py_BEGIN_ALLOW_THREADS
-        outcome = raw_socket_fetch(self, is_slice ? slice_ns : deadline_ns, &block, &failure);
-        Py_END_ALLOW_THREADS
+        enum receive_outcome outcome = fetch_or_pause(self, deadline_ns, &block, &failure);
         /* Between the backend's look at the filter and now another thread may have changed it. */
         while (outcome == RECEIVE_BLOCK && changes != self->filter_changes) {
             changes = self->filter_changes;
@@ -154,9 +184,6 @@ receive_into(RawSocket *self, Batch *batch, int64_t deadline_ns)
         if (outcome == RECEIVE_BLOCK) {
             block->release(block);
             continue;
-        }
-        if (outcome == RECEIVE_TIMED_OUT && is_slice) {
-            outcome = RECEIVE_INTERRUPTED;
         }
         if (!raw_socket_check(self, outcome, &failure)) {
             return false;
@@ -183,11 +210,8 @@ const char raw_socket_receive_doc[] = PyDoc_STR(
 PyObject *
 raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = Py_None;
     int64_t deadline_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:receive", names, &timeout) ||
-        parse_deadline(timeout, &deadline_ns) < 0) {
+    if (parse_timeout(args, kwargs, "|O:receive", &deadline_ns) < 0) {
         return NULL;
     }
     Batch *batch = batch_new(state_of((PyObject *)self));
@@ -195,4 +219,41 @@ raw_socket_receive(RawSocket *self, PyObject *args, PyObject *kwargs)
         Py_CLEAR(batch);
     }
     return (PyObject *)batch;
+}
+
+const char raw_socket_wait_doc[] = PyDoc_STR(
+    "wait($self, /, timeout=None)\n--\n\n"
+    "Wait until ``receive()`` has something to tell: datagrams, the end, or a failure. What came\n"
+    "stays with the socket until somebody receives it, so that nothing is lost.\n"
+    "\n"
+    "Args:\n"
+    "    timeout: seconds; ``None`` waits for ever, 0 does not wait.\n"
+    "\n"
+    "Returns:\n"
+    "    Whether there is something to tell; False if nothing came in time.\n"
+    "\n"
+    "Raises:\n"
+    "    WinsockError: WSAENOTSOCK if the socket is closed; WSAEINTR if another thread closes it\n"
+    "        meanwhile (contract R15).");
+
+PyObject *
+raw_socket_wait(RawSocket *self, PyObject *args, PyObject *kwargs)
+{
+    int64_t deadline_ns;
+    failure_t failure;
+    if (parse_timeout(args, kwargs, "|O:wait", &deadline_ns) < 0 || !check_open(self)) {
+        return NULL;
+    }
+    for (;;) {
+        enum receive_outcome outcome = fetch_or_pause(self, deadline_ns, NULL, &failure);
+        if (outcome == RECEIVE_FAILED) { /* which receive() meets again */
+            Py_RETURN_TRUE;
+        }
+        if (!raw_socket_check(self, outcome, &failure)) {
+            return NULL;
+        }
+        if (outcome != RECEIVE_INTERRUPTED) {
+            return PyBool_FromLong(outcome != RECEIVE_TIMED_OUT);
+        }
+    }
 }

@@ -16,6 +16,31 @@ typedef struct {
     record_t records[];
 } segment_block_t;
 
+#if PY_VERSION_HEX < 0x030C0000
+
+static PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return value;
+}
+
+static void
+PyErr_SetRaisedException(PyObject *exception)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+}
+
+#endif
+
 static void
 segment_block_release(block_t *block)
 {
@@ -226,6 +251,7 @@ savefile_reader_traverse(SavefileReader *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->read);
     Py_VISIT(self->segment);
+    Py_VISIT(self->waited);
     return 0;
 }
 
@@ -236,6 +262,7 @@ savefile_reader_clear_references(SavefileReader *self)
     self->window = (savefile_window_t){.at_end = true};
     Py_CLEAR(self->read);
     Py_CLEAR(self->segment);
+    Py_CLEAR(self->waited);
     return 0;
 }
 
@@ -379,10 +406,32 @@ receive_into(SavefileReader *self, Batch *batch)
     block = segment_block_shrink(block);
     block->segment = Py_NewRef(self->segment);
     batch_adopt(batch, &block->block);
-    self->received += block->block.count;
-    self->truncated += block->block.truncated;
-    self->bytes += block->block.datagram_bytes;
     return 0;
+}
+
+/* With receive_lock. 1 with what wait() left in the place of the batch, -1 with its exception, 0 if
+ * there is nothing. */
+static int
+take_waited(SavefileReader *self, Batch **batch)
+{
+    PyObject *waited = self->waited;
+    self->waited = NULL;
+    if (waited == NULL) {
+        return 0;
+    }
+    if (PyExceptionInstance_Check(waited)) {
+        PyErr_SetRaisedException(waited);
+        return -1;
+    }
+    if (self->waited_changes != self->filter_changes) {
+        refilter(self, ((Batch *)waited)->block);
+    }
+    if (batch_length((Batch *)waited) == 0) {
+        Py_DECREF(waited);
+        return 0;
+    }
+    Py_SETREF(*batch, (Batch *)waited);
+    return 1;
 }
 
 PyDoc_STRVAR(
@@ -402,11 +451,8 @@ PyDoc_STRVAR(
 static PyObject *
 savefile_reader_receive(SavefileReader *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = Py_None;
     int64_t deadline_ns;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:receive", names, &timeout) ||
-        parse_deadline(timeout, &deadline_ns) < 0) {
+    if (parse_timeout(args, kwargs, "|O:receive", &deadline_ns) < 0) {
         return NULL;
     }
     Batch *batch = batch_new(PyType_GetModuleState(Py_TYPE(self)));
@@ -415,13 +461,75 @@ savefile_reader_receive(SavefileReader *self, PyObject *args, PyObject *kwargs)
     }
     int result = begin_receive(self, deadline_ns);
     if (result > 0) {
-        result = receive_into(self, batch);
+        result = take_waited(self, &batch);
+        if (result == 0) {
+            result = receive_into(self, batch);
+        }
         end_receive(self);
     }
     if (result < 0) {
         Py_CLEAR(batch);
+        return NULL;
     }
+    self->received += batch->block->count;
+    self->truncated += batch->block->truncated;
+    self->bytes += batch->block->datagram_bytes;
     return (PyObject *)batch;
+}
+
+/* With receive_lock. 1 if receive() has something to tell, -1 with an exception. */
+static int
+receive_ahead(SavefileReader *self)
+{
+    Batch *batch = batch_new(state_of((PyObject *)self));
+    if (batch == NULL) {
+        return -1;
+    }
+    uint64_t changes = self->filter_changes;
+    int result = receive_into(self, batch);
+    if (result == 0 && batch_length(batch) > 0) {
+        self->waited = Py_NewRef(batch);
+        self->waited_changes = changes;
+    }
+    Py_DECREF(batch);
+    if (result < 0 && !self->closing && PyErr_ExceptionMatches(PyExc_Exception)) {
+        self->waited = PyErr_GetRaisedException();
+        result = 0;
+    }
+    return result < 0 ? -1 : 1;
+}
+
+PyDoc_STRVAR(wait_doc,
+             "wait($self, /, timeout=None)\n--\n\n"
+             "Read until ``receive()`` has something to tell at once: datagrams, the end, or a\n"
+             "failure. It stays with the reader until somebody receives it.\n"
+             "\n"
+             "Args:\n"
+             "    timeout: seconds to wait while another thread receives; 0 does not read either.\n"
+             "\n"
+             "Returns:\n"
+             "    Whether there is something to tell.\n"
+             "\n"
+             "Raises:\n"
+             "    WinsockError: as ``receive()`` does.");
+
+static PyObject *
+savefile_reader_wait(SavefileReader *self, PyObject *args, PyObject *kwargs)
+{
+    int64_t deadline_ns;
+    if (parse_timeout(args, kwargs, "|O:wait", &deadline_ns) < 0) {
+        return NULL;
+    }
+    int result = begin_receive(self, deadline_ns);
+    if (result > 0) {
+        if (self->closing) {
+            result = fail_closed(self, "receive", WINSOCK_WSAENOTSOCK);
+        } else if (self->waited == NULL && !self->ended) {
+            result = platform_now_ns() < deadline_ns ? receive_ahead(self) : 0;
+        }
+        end_receive(self);
+    }
+    return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
 PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
@@ -482,6 +590,8 @@ savefile_reader_fileno(SavefileReader *Py_UNUSED(self), PyObject *Py_UNUSED(igno
 static PyMethodDef savefile_reader_methods[] = {
     {"receive", (PyCFunction)(void (*)(void))savefile_reader_receive, METH_VARARGS | METH_KEYWORDS,
      receive_doc},
+    {"wait", (PyCFunction)(void (*)(void))savefile_reader_wait, METH_VARARGS | METH_KEYWORDS,
+     wait_doc},
     {"set_filter", (PyCFunction)savefile_reader_set_filter, METH_O, set_filter_doc},
     {"statistics", (PyCFunction)savefile_reader_statistics, METH_NOARGS,
      savefile_reader_statistics_doc},

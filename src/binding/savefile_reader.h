@@ -4,8 +4,8 @@
  * mapped, or a bytearray that was read. A block's bytes are those of a segment, which it holds.
  *
  * receive_lock is held by the thread that is inside receive(), with the GIL or without it; it
- * guards the window. parse_lock guards `reader`, `selection` and `filter`, and nobody waits or runs
- * Python while holding it. All other members need the GIL.
+ * guards the window and `waited`. parse_lock guards `reader`, `selection` and `filter`, and nobody
+ * waits or runs Python while holding it. All other members need the GIL.
  */
 #ifndef WINSOCKCTL_BINDING_SAVEFILE_READER_H
 #define WINSOCKCTL_BINDING_SAVEFILE_READER_H
@@ -20,6 +20,8 @@ typedef struct SavefileReader {
     PyThread_type_lock parse_lock;
     unsigned long receiving; /* the thread that has receive_lock, 0 if none */
     PyObject *read;          /* what gives further bytes; NULL if all are mapped */
+    PyObject *waited;        /* what wait() left for receive(): a Batch or an exception */
+    uint64_t waited_changes; /* the filter_changes before it */
     PyObject *segment;       /* NULL when closed, and before the first bytes */
     uint8_t *segment_bytes;
     savefile_window_t window; /* what of the segment was not read yet */

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+import weakref
 from collections import deque
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, Self
 
+from winsockctl._arrival import Arrival
+from winsockctl._iteration import Batches, Items
 from winsockctl._options import instructions, parse_filter
-from winsockctl._winsockctl import Batch, WinsockError
+from winsockctl._winsockctl import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from types import TracebackType
 
     from winsockctl._filter import Filter
     from winsockctl._filter.bpf import Instruction
     from winsockctl._winsockctl import Datagram, _BatchIterator
-
-T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -33,6 +36,7 @@ class Source(Protocol):
     @property
     def ended(self) -> bool: ...
     def receive(self, timeout: float | None = None) -> Batch: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
     def statistics(self) -> tuple[int, int | None, int, int]: ...
     def fileno(self) -> int: ...
     def set_filter(self, program: Sequence[Instruction] | None) -> None: ...
@@ -106,35 +110,70 @@ class Reader:
                 return rest
         return None
 
-    def _begin(self, items: _BatchIterator[T]) -> _BatchIterator[T]:
-        self._begun.append(items)
-        return items
+    def _begin_views(self, batch: Batch) -> _BatchIterator[memoryview]:
+        self._begun.append(views := iter(batch))
+        return views
 
-    def batches(self, timeout: float | None = None) -> Iterator[Batch]:
+    def _begin_datagrams(self, batch: Batch) -> _BatchIterator[Datagram]:
+        self._begun.append(datagrams := batch.datagrams())
+        return datagrams
+
+    @cached_property
+    def _arrival(self) -> Arrival:
+        arrival = Arrival(self._socket)
+        weakref.finalize(self, _end, weakref.ref(arrival))  # or its thread would wait for ever
+        return arrival
+
+    async def read_async(self, timeout: float | None = None) -> Batch:
+        """Wait for the next batch in a coroutine, on any event loop of asyncio.
+
+        Cancelling it loses nothing: what came is what the next read begins with.
+
+        Args:
+            timeout: seconds to wait; ``None`` waits for ever, 0 does not wait. Other than that of
+                ``read`` it also ends the wait for a file that is slow.
+
+        Returns:
+            As ``read`` does.
+
+        Raises:
+            WinsockError: as ``read`` does.
+        """
+        deadline = None if timeout is None else time.monotonic() + _seconds(timeout)
+        while True:
+            await asyncio.sleep(0)  # a source that is never idle leaves the loop to the others too
+            if rest := self._rest():
+                return rest
+            if self._socket.wait(0):
+                batch = self._socket.receive(0)
+                if batch or self.ended:
+                    return batch
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return Batch()
+            await self._arrival.wait(left)
+
+    def batches(self, timeout: float | None = None) -> Batches:
         """Iterate over batches until the reader is closed or nothing came for ``timeout`` seconds.
+
+        It is for ``for`` and for ``async for``, as ``datagrams`` and the reader itself are.
 
         Raises:
             WinsockError: as ``read`` does, except that closing ends the iteration in silence.
         """
-        while True:
-            try:
-                batch = self.read(timeout)
-            except WinsockError:
-                if self.closed:
-                    return
-                raise
-            if not batch:
-                return
-            yield batch
-            del batch  # not held while the next one is waited for
+        return Batches(self, timeout)
 
-    def datagrams(self, timeout: float | None = None) -> Iterator[Datagram]:
+    def datagrams(self, timeout: float | None = None) -> Items[Datagram]:
         """Iterate over ``Datagram`` records; ends as ``batches`` does."""
-        return chain.from_iterable(map(self._begin, map(Batch.datagrams, self.batches(timeout))))
+        return Items(self.batches(timeout), self._begin_datagrams)
 
     def __iter__(self) -> Iterator[memoryview]:
         """Iterate over the bytes of each datagram, IP header first; ends as ``batches`` does."""
-        return chain.from_iterable(map(self._begin, map(iter, self.batches())))
+        return iter(Items(self.batches(), self._begin_views))
+
+    def __aiter__(self) -> AsyncIterator[memoryview]:
+        """Iterate over the bytes of each datagram in a coroutine."""
+        return Items(self.batches(), self._begin_views)
 
     @property
     def filter(self) -> Filter | None:
@@ -204,3 +243,14 @@ class Reader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _end(arrival: weakref.ref[Arrival]) -> None:
+    if (alive := arrival()) is not None:
+        alive.end()
+
+
+def _seconds(timeout: float) -> float:
+    if not timeout >= 0:  # nor a NaN
+        raise ValueError("timeout must be 0 seconds or more; None waits for ever")
+    return float(timeout)

@@ -145,7 +145,7 @@ class Recorder:
         count_left, bytes_left = count, bytes
         for rest in iter(source._rest, None):
             # It stays the source's until it is written.
-            items = source._begin(iter(rest))
+            items = source._begin_views(rest)
             part = self.write(rest, count_left, bytes=bytes_left)
             deque(islice(items, part), maxlen=0)
             written += part
