@@ -75,7 +75,7 @@ bench-venv:
 	VENV=.venv-bench sh tools/setup.sh bench
 
 docs: .venv/dev ## build the documentation into docs/_build, every warning an error
-	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build
+	$(BIN)/sphinx-build --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going docs docs/_build
 
 clean: ## remove what the commands above made
 	rm -rf build dist docs/_build .venv .venv-* .windows .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

@@ -14,8 +14,10 @@ import winsockctl
 
 STUB = Path(winsockctl.__file__).with_name("_winsockctl.pyi")
 
-# Names of the stub alone, by what they mean to a reader.
+# Names that nobody imports, by what they mean to a reader.
 ALIASES = {
+    "Batches": "Iterator[Batch]",
+    "Items": "Iterator",
     "_BatchIterator": "Iterator",
     "_HasFileno": "BinaryIO",
     "_Descriptor": "int | socket.socket | RawSocket",
