@@ -28,7 +28,9 @@ ALIASES = {
 
 
 def _readable(text: str) -> str:
-    return re.sub(r"\b\w+\b", lambda word: ALIASES.get(word[0], word[0]), text)
+    return re.sub(
+        r"(?:~?winsockctl\._\w+\.)?(\w+)", lambda name: ALIASES.get(name[1], name[0]), text
+    )
 
 
 def _signature_of(node: ast.FunctionDef, *, method: bool) -> tuple[str, str]:
