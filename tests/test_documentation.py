@@ -193,3 +193,13 @@ def test_the_page_of_the_command_has_every_command() -> None:
     )
     for form in (r"^## winsockctl (\w+)$", r"program-output} winsockctl (\w+) --help$"):
         assert re.findall(form, page, re.MULTILINE) == list(commands)
+
+
+def test_the_readme_links_every_page() -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)\)", readme))
+    pages = {page.relative_to(PROJECT).as_posix() for page in PAGES if page.parent != PROJECT}
+    shown_elsewhere = {
+        f"docs/{name}.md" for name in ("index", "changelog", "contributing", "method")
+    }
+    assert linked == pages - shown_elsewhere
