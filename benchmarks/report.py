@@ -334,6 +334,9 @@ def groups_text(measured: Measured) -> str:
 
 
 def write(measured: Measured, folder: Path) -> None:
+    media = list(REFERENCE)
+    loads = sorted(measured.results, key=lambda load: media.index(load.split(",")[0]))
+    measured.results = {load: measured.results[load] for load in loads}
     rounds = max(
         (len(group) for runs in measured.results.values() for group in runs.values()), default=0
     )
