@@ -66,7 +66,7 @@ wheels: ## build the wheels of Linux and Windows into dist/, run the tests from 
 	sh tools/wheels.sh
 
 bench: bench-venv ## measure what a datagram costs beside the peers, write docs/performance.md
-	.venv-bench/bin/python -m pytest benchmarks --report docs
+	.venv-bench/bin/python -m pytest benchmarks --results build/benchmarks.json --report docs
 
 bench-smoke: bench-venv ## half a minute of that: do the benchmarks run, are the counts right
 	.venv-bench/bin/python -m pytest benchmarks -q -m smoke --quick

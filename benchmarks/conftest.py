@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seconds", type=float, help=f"of one live run ({FULL.seconds})")
     group.addoption("--long", type=float, help=f"seconds of the longest run ({FULL.long:g})")
     group.addoption("--report", type=Path, help="folder to write performance.md and its charts to")
+    group.addoption(
+        "--results", type=Path, help="JSON file to keep results in; what is not measured stays"
+    )
     group.addoption("--save-baseline", action="store_true", help="for later comparisons")
 
 

@@ -36,6 +36,7 @@ class Run:
     dropped: int  # as the consumer says; -1 if it cannot tell
     cpu_ns: int
     errors: str  # what it wrote to standard error
+    overrun: int = 0  # meanwhile lost on the machine in front of any capture
 
     @property
     def cost(self) -> float:
@@ -45,6 +46,17 @@ class Run:
     @property
     def lost(self) -> int:
         return self.sent - self.received
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether received and dropped are what came to the interface."""
+        return self.sent - self.overrun <= self.received + self.dropped <= self.sent
+
+
+def backlog_drops() -> int:
+    """Packets that found no room in the queue of a processor, of the whole machine (dev.c)."""
+    with open("/proc/net/softnet_stat") as file:
+        return sum(int(line.split()[1], 16) for line in file)
 
 
 class Bench:
@@ -97,6 +109,7 @@ class Bench:
     @contextlib.contextmanager
     def _sent(self, load: Load, seconds: float) -> Iterator[dict[str, float]]:
         """What the generator sent; end marks follow meanwhile."""
+        before = backlog_drops()
         loopback = load.medium == "loopback"
         target = "127.0.0.1" if loopback else NOBODY
         numbers = (PORT, load.payload, load.rate, seconds, load.flows)
@@ -107,7 +120,8 @@ class Bench:
             )
         with sending:
             try:
-                yield json.loads(sending.stdout.readline())
+                made = json.loads(sending.stdout.readline())
+                yield made | {"overrun": backlog_drops() - before}
             finally:
                 sending.communicate()
 
@@ -144,7 +158,7 @@ class Bench:
             raise RuntimeError(f"{reading.args}: {reading.stderr.read()}")
 
     @staticmethod
-    def _result(reading: subprocess.Popen, sent: int, seconds: float) -> Run:
+    def _result(reading: subprocess.Popen, **made: float) -> Run:
         timer = threading.Timer(PATIENCE, reading.kill)
         timer.start()
         try:
@@ -153,7 +167,7 @@ class Bench:
             timer.cancel()
         if reading.wait() != 0:
             raise RuntimeError(f"{reading.args}: {errors}")
-        return Run(sent=sent, seconds=seconds, errors=errors, **json.loads(result))
+        return Run(errors=errors, **made, **json.loads(result))
 
 
 @contextlib.contextmanager

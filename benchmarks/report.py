@@ -1,6 +1,7 @@
 """Writes what was measured: tables, charts, and what got slower since the baseline."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -91,7 +92,23 @@ class Measured:
     latency: dict[str, list[float]] = field(default_factory=dict)
     pauses: dict[str, list[Run]] = field(default_factory=dict)
     recorders: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
-    groups: dict[int, list[Run]] = field(default_factory=dict)  # by number of members, all in one
+    groups: dict[str, list[Run]] = field(default_factory=dict)  # by number of members, all in one
+
+    def add(self, earlier: "Measured") -> None:
+        """Take over what was not measured anew."""
+        for name, parts in vars(earlier).items():
+            setattr(self, name, parts | getattr(self, name))
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> "Measured":
+        return cls(**json.loads(text, object_hook=_run_or_dict))
+
+
+def _run_or_dict(members: dict) -> Run | dict:
+    return Run(**members) if "cpu_ns" in members else members
 
 
 def cost(runs: list[Run]) -> float:
@@ -319,7 +336,7 @@ def groups_text(measured: Measured) -> str:
         return ""
     rows = [
         (
-            str(count),
+            count,
             number(median(run.received / run.seconds for run in runs)),
             f"{100 * median(run.lost / run.sent for run in runs):.1f} %",
         )
@@ -334,6 +351,9 @@ def groups_text(measured: Measured) -> str:
 
 
 def write(measured: Measured, folder: Path) -> None:
+    media = list(REFERENCE)
+    loads = sorted(measured.results, key=lambda load: media.index(load.split(",")[0]))
+    measured.results = {load: measured.results[load] for load in loads}
     rounds = max(
         (len(group) for runs in measured.results.values() for group in runs.values()), default=0
     )

@@ -24,6 +24,11 @@ def test_report(pytestconfig, measured, tmp_path):
     folder = pytestconfig.getoption("report") or tmp_path
     folder.mkdir(parents=True, exist_ok=True)
     measured.surroundings = surroundings()
+    if results := pytestconfig.getoption("results"):
+        if results.exists():
+            measured.add(report.Measured.load(results.read_text()))
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(measured.dump())
     report.write(measured, folder)
     text = (folder / "performance.md").read_text()
     for load, rows in measured.results.items():
@@ -31,7 +36,7 @@ def test_report(pytestconfig, measured, tmp_path):
         for name in rows:
             assert report.CONSUMERS[name].title in text
     for picture, shown in (
-        ("performance-cpu.svg", measured.results),
+        ("performance-cpu.svg", any(load.startswith("veth") for load in measured.results)),
         ("performance-load.svg", measured.largest_load),
     ):
         if shown:
