@@ -569,6 +569,16 @@ def test_savefile_tells_interface_filter_and_comment(
         assert line in report.stdout
 
 
+@pytest.mark.parametrize("given", ["127.0.0.1", "::1", "1"])
+def test_savefile_tells_the_name_of_the_interface(
+    loopback: Port, start: Callable[..., Running], tmp_path: Path, given: str
+) -> None:
+    path = tmp_path / "out.pcapng"
+    start(given, "-w", path).end(signal.SIGINT)
+    with winsockctl.open_savefile(path) as savefile:
+        assert [entry.name for entry in savefile.interfaces] == ["lo"]
+
+
 @needs_tshark
 def test_savefiles_in_a_ring(loopback: Port, start: Callable[..., Running], tmp_path: Path) -> None:
     path = tmp_path / "out.pcapng"

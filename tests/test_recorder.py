@@ -34,6 +34,12 @@ from winsockctl import (
     open_savefile,
 )
 
+if sys.platform == "win32":
+    import unix
+    from unix import tool
+else:
+    from network import tool
+
 STAMP = 1_700_000_000_123_456_789
 HEADER, RECORD_HEADER = 24, 16  # of pcap
 FORMATS = ("pcapng", "pcap")
@@ -45,7 +51,7 @@ linux_only = pytest.mark.skipif(
 
 
 def needs(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(network.tool(name) is None, reason=f"{name} is missing")
+    return pytest.mark.skipif(tool(name) is None, reason=f"{name} is missing")
 
 
 @dataclass
@@ -873,7 +879,7 @@ def test_a_file_that_cannot_grow_is_whole_up_to_the_last_datagram(
 @pytest.fixture
 def small_disk(tmp_path: Path, can_make_networks: None) -> Iterator[Path]:
     """A file system of 2 MiB, in a mount namespace of the program that is run by it."""
-    if os.geteuid() != 0 or network.tool("unshare") is None:
+    if os.geteuid() != 0 or tool("unshare") is None:
         pytest.skip("a file system of its own needs root and unshare(1)")
     return tmp_path
 
@@ -912,7 +918,7 @@ def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, options_:
     """
     done = subprocess.run(
         [
-            *(network.tool("unshare"), "--mount", "sh", "-c", script, "sh"),
+            *(tool("unshare"), "--mount", "sh", "-c", script, "sh"),
             *(sys.executable, "-c", textwrap.dedent(FILLING)),
             *(str(target), format, "0", "500", options_),
         ],
@@ -935,14 +941,17 @@ def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, options_:
 
 
 def run_tool(*arguments: str) -> str:
-    done = subprocess.run(
-        [network.tool(arguments[0]) or arguments[0], *arguments[1:]],
-        capture_output=True,
-        text=True,
-        env=network.tool_environment(),
-        check=False,
-        timeout=60,
-    )
+    if sys.platform == "win32":
+        done = unix.run(*arguments)
+    else:
+        done = subprocess.run(
+            [tool(arguments[0]) or arguments[0], *arguments[1:]],
+            capture_output=True,
+            text=True,
+            env=network.tool_environment(),
+            check=False,
+            timeout=60,
+        )
     complaints = [
         line
         for line in done.stderr.splitlines()

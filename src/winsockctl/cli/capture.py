@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from winsockctl import RcvAll
 from winsockctl.cli import recording
-from winsockctl.cli.opening import open_capture
+from winsockctl.cli.opening import interface_name, open_capture
 from winsockctl.cli.output import received_and_dropped, say
 from winsockctl.cli.process import Process
 from winsockctl.cli.signals import LOOK_INTERVAL, StopSignals
@@ -216,7 +216,7 @@ def _sink(arguments: argparse.Namespace, process: Process | None) -> Iterator[_S
     if arguments.write is None:
         yield _Lines(process, with_bytes=arguments.hex)
         return
-    with recording.recorder(arguments, interface=arguments.interface) as recorder:
+    with recording.recorder(arguments, interface=interface_name(arguments.interface)) as recorder:
         yield _Savefile(recorder, process, arguments.bytes)
 
 

@@ -27,6 +27,16 @@ def open_capture(arguments: argparse.Namespace, *, snaplen: int | None, latency:
         )
 
 
+def interface_name(text: str) -> str:
+    """Return the name of the interface that a name, an index or an address stands for."""
+    known = interfaces()
+    if text not in {entry.name for entry in known}:
+        for entry in known:
+            if text == str(entry.index) or text in entry.addresses:
+                return entry.name
+    return text
+
+
 def _interface(text: str) -> str | int:
     """Return an index for a number, unless an interface has that number as its name."""
     if text.isascii() and text.isdecimal() and text not in {entry.name for entry in interfaces()}:
