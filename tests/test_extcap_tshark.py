@@ -182,11 +182,14 @@ def test_it_ends_when_wireshark_does(
         [sys.executable, "-m", "winsockctl", "extcap", *asked, "--filter", "udp port 9"],
         stderr=subprocess.PIPE,
     ) as process:
-        with open(fifo, "rb") as reader:
-            begin = reader.read(4)
-            if number is not None:
-                process.send_signal(number)
-                reader.read()
-        assert begin == b"\x0a\x0d\x0d\x0a"
-        assert process.wait(PATIENCE) == 0
-        assert process.stderr.read() == b""
+        try:
+            with open(fifo, "rb") as reader:
+                begin = reader.read(4)
+                if number is not None:
+                    process.send_signal(number)
+                    reader.read()
+            assert begin == b"\x0a\x0d\x0d\x0a"
+            assert process.wait(PATIENCE) == 0
+            assert process.stderr.read() == b""
+        finally:
+            process.kill()
