@@ -82,9 +82,13 @@ block_filter(block_t *block, const filter_t *filter)
 void
 block_skip(block_t *block, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    bool all = count == block->count;
+    for (size_t i = 0; i < count && !all; i++) {
         block->datagram_bytes -= block->records[i].length;
         block->truncated -= (block->records[i].flags & RECORD_TRUNCATED) != 0;
+    }
+    if (all) {
+        block->datagram_bytes = block->truncated = 0;
     }
     block->records += count;
     block->count -= count;
