@@ -60,7 +60,9 @@ static int
 module_exec(PyObject *module)
 {
     module_state_t *state = state_of_module(module);
-    if (add_type(module, &batch_spec, &state->batch_type, true) < 0 ||
+    state->open_sockets = PyDict_New();
+    if (state->open_sockets == NULL ||
+        add_type(module, &batch_spec, &state->batch_type, true) < 0 ||
         add_type(module, &batch_iterator_spec, &state->batch_iterator_type, false) < 0 ||
         add_type(module, &column_spec, &state->column_type, false) < 0 ||
         add_type(module, &datagram_spec, &state->datagram_type, true) < 0 ||
@@ -96,6 +98,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->family_ipv4);
     Py_VISIT(state->family_ipv6);
     Py_VISIT(state->family_any);
+    Py_VISIT(state->open_sockets);
     return 0;
 }
 
@@ -121,6 +124,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->family_ipv4);
     Py_CLEAR(state->family_ipv6);
     Py_CLEAR(state->family_any);
+    Py_CLEAR(state->open_sockets);
     return 0;
 }
 
@@ -134,6 +138,9 @@ static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
     {0, NULL},
 };

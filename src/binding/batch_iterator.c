@@ -129,17 +129,31 @@ batch_iterator_select(BatchIterator *self, PyObject *object)
     Py_RETURN_NONE;
 }
 
+GUARDED_METHOD(BatchIterator, batch_iterator_length_hint)
+GUARDED_METHOD(BatchIterator, batch_iterator_rest)
+GUARDED_METHOD(BatchIterator, batch_iterator_select)
+
+static PyObject *
+batch_iterator_next_guarded(BatchIterator *self)
+{
+    PyObject *item;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)self);
+    item = batch_iterator_next(self);
+    Py_END_CRITICAL_SECTION();
+    return item;
+}
+
 static PyMethodDef batch_iterator_methods[] = {
-    {"select", (PyCFunction)batch_iterator_select, METH_O, select_doc},
-    {"rest", (PyCFunction)batch_iterator_rest, METH_NOARGS, rest_doc},
-    {"__length_hint__", (PyCFunction)batch_iterator_length_hint, METH_NOARGS, NULL},
+    {"select", (PyCFunction)batch_iterator_select_guarded, METH_O, select_doc},
+    {"rest", (PyCFunction)batch_iterator_rest_guarded, METH_NOARGS, rest_doc},
+    {"__length_hint__", (PyCFunction)batch_iterator_length_hint_guarded, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot batch_iterator_slots[] = {
     {Py_tp_dealloc, batch_iterator_dealloc},
     {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, batch_iterator_next},
+    {Py_tp_iternext, batch_iterator_next_guarded},
     {Py_tp_methods, batch_iterator_methods},
     {0, NULL},
 };

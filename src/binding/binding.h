@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/platform.h"
+#include "binding/guarded.h"
 
 struct RawSocket;
 
@@ -25,13 +26,13 @@ typedef struct {
     PyObject *winsock_permission_error;
     PyObject *winsock_interrupted_error;
     PyObject *savefile_error;
-    PyObject *direction;            /* the IntEnum */
-    PyObject *directions;           /* a tuple of its members by enum direction */
-    PyObject *record_flag;          /* the IntFlag */
-    PyObject *family_ipv4;          /* socket.AF_INET */
-    PyObject *family_ipv6;          /* socket.AF_INET6 */
-    PyObject *family_any;           /* socket.AF_UNSPEC */
-    struct RawSocket *open_sockets; /* borrowed: the list of those that have a descriptor */
+    PyObject *direction;    /* the IntEnum */
+    PyObject *directions;   /* a tuple of its members by enum direction */
+    PyObject *record_flag;  /* the IntFlag */
+    PyObject *family_ipv4;  /* socket.AF_INET */
+    PyObject *family_ipv6;  /* socket.AF_INET6 */
+    PyObject *family_any;   /* socket.AF_UNSPEC */
+    PyObject *open_sockets; /* a dict of weak references by descriptor */
 } module_state_t;
 
 static inline module_state_t *
@@ -137,14 +138,15 @@ int raw_socket_parse_interface(PyObject *object, interface_choice_t *where, PyOb
 
 /* raw_socket.c */
 intptr_t raw_socket_descriptor(const struct RawSocket *self);
-struct RawSocket *raw_socket_find(module_state_t *state, intptr_t descriptor); /* borrowed */
+/* A new reference; NULL without an exception if there is none. */
+struct RawSocket *raw_socket_find(module_state_t *state, intptr_t descriptor);
 /* Without the GIL. */
 int raw_socket_control(struct RawSocket *self, uint32_t code, const void *input, size_t input_size,
                        void *output, size_t output_size, size_t *returned, failure_t *failure);
 
 /* control.c: what ioctl(), RawSocket.ioctl() and Operation() are given, and the call itself. */
 typedef struct {
-    struct RawSocket *own; /* borrowed; NULL for any other descriptor */
+    struct RawSocket *own; /* a reference; NULL for any other descriptor */
     intptr_t descriptor;
 } control_target_t;
 

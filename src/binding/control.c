@@ -61,7 +61,7 @@ control_parse(module_state_t *state, PyObject *arguments, control_target_t *targ
     }
     PyObject *sock = PyTuple_GET_ITEM(arguments, 0);
     if (Py_IS_TYPE(sock, state->raw_socket_type)) {
-        target->own = (struct RawSocket *)sock;
+        target->own = (struct RawSocket *)Py_NewRef(sock);
         target->descriptor = raw_socket_descriptor(target->own);
     } else if (descriptor_of(sock, &target->descriptor) < 0) {
         return -1;
@@ -69,11 +69,11 @@ control_parse(module_state_t *state, PyObject *arguments, control_target_t *targ
         target->own = raw_socket_find(state, target->descriptor);
     }
     PyObject *rest = PyTuple_GetSlice(arguments, 1, count);
-    if (rest == NULL) {
-        return -1;
+    int result = rest == NULL ? -1 : parse_request(rest, request);
+    Py_XDECREF(rest);
+    if (result < 0) {
+        Py_XDECREF(target->own);
     }
-    int result = parse_request(rest, request);
-    Py_DECREF(rest);
     return result;
 }
 
@@ -92,7 +92,6 @@ control_run(module_state_t *state, const control_target_t *target, control_reque
     size_t returned = 0;
     failure_t failure;
     int result;
-    Py_XINCREF(target->own);
     Py_BEGIN_ALLOW_THREADS
     result = target->own != NULL
                  ? raw_socket_control(target->own, request->code, input, input_size, room,
@@ -100,7 +99,6 @@ control_run(module_state_t *state, const control_target_t *target, control_reque
                  : platform_control(target->descriptor, request->code, input, input_size, room,
                                     output_size, &returned, &failure);
     Py_END_ALLOW_THREADS
-    Py_XDECREF(target->own);
     PyBuffer_Release(&request->input);
     if (result < 0) {
         Py_DECREF(output);
@@ -129,5 +127,7 @@ control_function(PyObject *module, PyObject *arguments)
     if (control_parse(state, arguments, &target, &request) < 0) {
         return NULL;
     }
-    return control_run(state, &target, &request);
+    PyObject *output = control_run(state, &target, &request);
+    Py_XDECREF(target.own);
+    return output;
 }

@@ -61,6 +61,7 @@ operation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     Operation *self = (Operation *)type->tp_alloc(type, 0);
     if (self == NULL) {
         PyBuffer_Release(&request.input);
+        Py_XDECREF(target.own);
         return NULL;
     }
     if (target.own != NULL && request.code == (uint32_t)CODE_SIO_RCVALL) {
@@ -69,6 +70,7 @@ operation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     } else {
         self->operation = start(state, target.descriptor, &request);
     }
+    Py_XDECREF(target.own);
     if (self->operation == NULL) {
         Py_CLEAR(self);
     }

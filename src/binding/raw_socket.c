@@ -4,23 +4,32 @@
 
 #include "core/winsock_errors.h"
 
-static void
+/* -1 with an exception. */
+static int
 add_to_open(module_state_t *state, RawSocket *self)
 {
-    self->next_open = state->open_sockets;
-    state->open_sockets = self;
+    PyObject *key = PyLong_FromLongLong((long long)self->descriptor);
+    PyObject *reference = key == NULL ? NULL : PyWeakref_NewRef((PyObject *)self, NULL);
+    int result = reference == NULL ? -1 : PyDict_SetItem(state->open_sockets, key, reference);
+    Py_XDECREF(reference);
+    Py_XDECREF(key);
+    return result;
 }
 
+/* Unless the descriptor is another socket's by now; not to be found is no error. */
 static void
-remove_from_open(module_state_t *state, RawSocket *self)
+remove_from_open(module_state_t *state, const RawSocket *self)
 {
-    RawSocket **place = &state->open_sockets;
-    while (*place != NULL && *place != self) {
-        place = &(*place)->next_open;
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *key = PyLong_FromLongLong((long long)self->descriptor);
+    RawSocket *found = key == NULL ? NULL : raw_socket_find(state, self->descriptor);
+    if (key != NULL && (found == NULL || found == self)) {
+        PyDict_DelItem(state->open_sockets, key);
     }
-    if (*place != NULL) {
-        *place = self->next_open;
-    }
+    PyErr_Clear();
+    Py_XDECREF(found);
+    Py_XDECREF(key);
+    PyErr_SetRaisedException(exception);
 }
 
 intptr_t
@@ -32,11 +41,15 @@ raw_socket_descriptor(const RawSocket *self)
 RawSocket *
 raw_socket_find(module_state_t *state, intptr_t descriptor)
 {
-    RawSocket *self = state->open_sockets;
-    while (self != NULL && (descriptor < 0 || self->descriptor != descriptor)) {
-        self = self->next_open;
+    PyObject *key = PyLong_FromLongLong((long long)descriptor);
+    PyObject *reference = NULL, *found = NULL;
+    if (key != NULL && PyDict_GetItemRef(state->open_sockets, key, &reference) > 0) {
+        PyWeakref_GetRef(reference, &found);
     }
-    return self;
+    PyErr_Clear();
+    Py_XDECREF(reference);
+    Py_XDECREF(key);
+    return (RawSocket *)found;
 }
 
 static bool
@@ -104,7 +117,9 @@ raw_socket_open(PyTypeObject *type, const channel_options_t *options, const char
     self->family = self->channel->family;
     self->buffer_size = self->channel->buffer_size;
     self->descriptor = self->backend->descriptor(self->channel);
-    add_to_open(state, self);
+    if (self->descriptor >= 0 && add_to_open(state, self) < 0) {
+        Py_CLEAR(self);
+    }
     return (PyObject *)self;
 }
 
@@ -209,9 +224,10 @@ close_channel(RawSocket *self)
         self->waited->release(self->waited);
         self->waited = NULL;
     }
-    if (self->leftover != NULL) {
-        self->leftover->release(self->leftover);
-        self->leftover = NULL;
+    while (self->leftover != NULL) {
+        block_t *block = self->leftover;
+        self->leftover = block->next;
+        block->release(block);
     }
 }
 
@@ -225,9 +241,11 @@ raw_socket_close(RawSocket *self, PyObject *Py_UNUSED(ignored))
 {
     if (!self->closing) {
         self->closing = true;
-        self->descriptor = -1;
         self->mode = MODE_OFF;
-        remove_from_open(state_of((PyObject *)self), self);
+        if (self->descriptor >= 0) {
+            remove_from_open(state_of((PyObject *)self), self);
+            self->descriptor = -1;
+        }
         self->backend->wake(self->channel);
         Py_BEGIN_ALLOW_THREADS
         PyThread_acquire_lock(self->receive_lock, WAIT_LOCK);
@@ -240,6 +258,8 @@ raw_socket_close(RawSocket *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+GUARDED_METHOD(RawSocket, raw_socket_close)
+
 static void
 raw_socket_dealloc(RawSocket *self)
 {
@@ -248,7 +268,9 @@ raw_socket_dealloc(RawSocket *self)
         PyObject_ClearWeakRefs((PyObject *)self);
     }
     if (self->channel != NULL) {
-        remove_from_open(PyType_GetModuleState(type), self);
+        if (self->descriptor >= 0) {
+            remove_from_open(PyType_GetModuleState(type), self);
+        }
         close_channel(self);
     }
     free_locks(self);
@@ -391,7 +413,7 @@ raw_socket_enter(RawSocket *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 raw_socket_exit(RawSocket *self, PyObject *Py_UNUSED(arguments))
 {
-    return raw_socket_close(self, NULL);
+    return raw_socket_close_guarded(self, NULL);
 }
 
 static PyObject *
@@ -440,19 +462,28 @@ raw_socket_repr(RawSocket *self)
                                 self->closing ? " closed" : "");
 }
 
+GUARDED_METHOD(RawSocket, raw_socket_set_filter)
+GUARDED_METHOD(RawSocket, raw_socket_statistics)
+GUARDED_METHOD(RawSocket, raw_socket_fileno)
+GUARDED_KEYWORDS(RawSocket, raw_socket_receive)
+GUARDED_KEYWORDS(RawSocket, raw_socket_wait)
+GUARDED_GETTER(RawSocket, raw_socket_get_closed)
+GUARDED_GETTER(RawSocket, raw_socket_get_ended)
+GUARDED_GETTER(RawSocket, raw_socket_get_mode)
+
 static PyMethodDef raw_socket_methods[] = {
     {"replay", (PyCFunction)(void (*)(void))raw_socket_replay,
      METH_VARARGS | METH_KEYWORDS | METH_CLASS, replay_doc},
     {"bind", (PyCFunction)raw_socket_bind, METH_O, bind_doc},
     {"ioctl", (PyCFunction)raw_socket_ioctl, METH_VARARGS, ioctl_doc},
-    {"receive", (PyCFunction)(void (*)(void))raw_socket_receive, METH_VARARGS | METH_KEYWORDS,
-     raw_socket_receive_doc},
-    {"wait", (PyCFunction)(void (*)(void))raw_socket_wait, METH_VARARGS | METH_KEYWORDS,
+    {"receive", (PyCFunction)(void (*)(void))raw_socket_receive_guarded,
+     METH_VARARGS | METH_KEYWORDS, raw_socket_receive_doc},
+    {"wait", (PyCFunction)(void (*)(void))raw_socket_wait_guarded, METH_VARARGS | METH_KEYWORDS,
      raw_socket_wait_doc},
-    {"set_filter", (PyCFunction)raw_socket_set_filter, METH_O, set_filter_doc},
-    {"statistics", (PyCFunction)raw_socket_statistics, METH_NOARGS, statistics_doc},
-    {"fileno", (PyCFunction)raw_socket_fileno, METH_NOARGS, fileno_doc},
-    {"close", (PyCFunction)raw_socket_close, METH_NOARGS, close_doc},
+    {"set_filter", (PyCFunction)raw_socket_set_filter_guarded, METH_O, set_filter_doc},
+    {"statistics", (PyCFunction)raw_socket_statistics_guarded, METH_NOARGS, statistics_doc},
+    {"fileno", (PyCFunction)raw_socket_fileno_guarded, METH_NOARGS, fileno_doc},
+    {"close", (PyCFunction)raw_socket_close_guarded, METH_NOARGS, close_doc},
     {"__enter__", (PyCFunction)raw_socket_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)raw_socket_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -463,13 +494,14 @@ static PyGetSetDef raw_socket_getset[] = {
      "Which backend is at work, one of ``winsockctl.backends()``.", NULL},
     {"buffer_size", (getter)raw_socket_get_buffer_size, NULL,
      "Bytes that the backend really has for datagrams not yet received.", NULL},
-    {"closed", (getter)raw_socket_get_closed, NULL, "Whether ``close()`` was called.", NULL},
-    {"ended", (getter)raw_socket_get_ended, NULL,
+    {"closed", (getter)raw_socket_get_closed_guarded, NULL, "Whether ``close()`` was called.",
+     NULL},
+    {"ended", (getter)raw_socket_get_ended_guarded, NULL,
      "Whether there can be no further datagram, as behind the last one of a replay.", NULL},
     {"family", (getter)raw_socket_get_family, NULL,
      "``socket.AF_INET``, ``AF_INET6``, or ``AF_UNSPEC`` for both.", NULL},
-    {"mode", (getter)raw_socket_get_mode, NULL, "What SIO_RCVALL is set to: a ``RcvAll`` value.",
-     NULL},
+    {"mode", (getter)raw_socket_get_mode_guarded, NULL,
+     "What SIO_RCVALL is set to: a ``RcvAll`` value.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -3,7 +3,8 @@
  * receive_lock is held by the thread that is inside the backend's receive(), or with `waited`,
  * control_lock by the one inside bind(), control(), set_filter() or dropped(), or with `leftover`;
  * both without the GIL. `channel` may be used under either lock; close() takes both and sets it to
- * NULL. `mode` and `dropped` are written under control_lock. All other members need the GIL.
+ * NULL. `mode` and `dropped` are written under control_lock. All other members need the GIL,
+ * or the critical section (guarded.h).
  */
 #ifndef WINSOCKCTL_RAW_SOCKET_H
 #define WINSOCKCTL_RAW_SOCKET_H
@@ -15,7 +16,7 @@ typedef struct RawSocket {
     channel_t *channel;
     PyThread_type_lock receive_lock;
     PyThread_type_lock control_lock;
-    block_t *leftover; /* received, and given back by who wanted no more; comes first next time */
+    block_t *leftover; /* given back by who wanted no more of them; they come first next time */
     block_t *waited;   /* received by wait(), for the next receive() */
     const backend_t *backend;
     enum ip_family family;
@@ -29,7 +30,6 @@ typedef struct RawSocket {
     uint64_t truncated;
     uint64_t bytes;
     int64_t dropped; /* as of the last time that the backend was asked */
-    struct RawSocket *next_open;
     PyObject *weak_references;
 } RawSocket;
 

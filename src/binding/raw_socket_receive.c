@@ -5,17 +5,20 @@
 
 #define NANOSECONDS_PER_MICROSECOND 1000
 
-/* Drops what the filter does not want any more. */
-static void
-refilter_kept(RawSocket *self, block_t **kept)
+/* The first of them whose datagrams the filter still wants; the others are dropped. */
+static block_t *
+first_wanted(RawSocket *self, block_t **kept)
 {
-    if (*kept != NULL) {
-        channel_refilter(self->channel, *kept);
-        if ((*kept)->count == 0) {
-            (*kept)->release(*kept);
-            *kept = NULL;
+    while (*kept != NULL) {
+        block_t *block = *kept;
+        channel_refilter(self->channel, block);
+        if (block->count > 0) {
+            return block;
         }
+        *kept = block->next;
+        block->release(block);
     }
+    return NULL;
 }
 
 /* Whether there is a block that need not be received; it is taken if there is a place for it. The
@@ -24,16 +27,19 @@ static bool
 take_kept(RawSocket *self, block_t **block)
 {
     PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
-    refilter_kept(self, &self->leftover);
-    refilter_kept(self, &self->waited);
-    block_t **kept = self->leftover != NULL ? &self->leftover : &self->waited;
-    bool found = *kept != NULL;
-    if (found && block != NULL) {
-        *block = *kept;
-        *kept = NULL;
+    block_t **kept = &self->leftover;
+    block_t *first = first_wanted(self, kept);
+    if (first == NULL) {
+        kept = &self->waited;
+        first = first_wanted(self, kept);
+    }
+    if (first != NULL && block != NULL) {
+        *kept = first->next;
+        first->next = NULL;
+        *block = first;
     }
     PyThread_release_lock(self->control_lock);
-    return found;
+    return first != NULL;
 }
 
 /* A wait for another thread's receive() counts against the deadline. */
@@ -68,7 +74,8 @@ void
 raw_socket_give_back(RawSocket *self, block_t *block)
 {
     PyThread_acquire_lock(self->control_lock, WAIT_LOCK);
-    if (block->count > 0 && self->channel != NULL && self->leftover == NULL) {
+    if (block->count > 0 && self->channel != NULL) {
+        block->next = self->leftover;
         self->leftover = block;
         block = NULL;
     }

@@ -365,6 +365,44 @@ take_turn(Recording *self, turn_t *turn)
     turn->used = (block_t){0};
 }
 
+/* With the critical sections of both. */
+static PyObject *
+take_turns(Recording *self, turn_t *turn)
+{
+    if (turn->source->closing) {
+        raw_socket_fail_closed("receive", &turn->failure);
+        return raise_failure(state_of((PyObject *)self), &turn->failure);
+    }
+    if (!enter_open(self)) {
+        return NULL;
+    }
+    recording_t *recording = &self->recording;
+    recording->received =
+        (int64_t)turn->source->received + (recording->dropped < 0 ? 0 : recording->dropped);
+    turn->bytes_limit = limit_in_all(recording, turn->bytes_limit);
+    leave(self);
+    while (!turn->done && !self->closing) {
+        take_turn(self, turn);
+        if (turn->write_failed) {
+            return raise_recording_failure(self, &turn->failure, NULL);
+        }
+        bool is_over =
+            turn->outcome == RECEIVE_ENDED || turn->source->closing ||
+            (turn->outcome == RECEIVE_TIMED_OUT && platform_now_ns() >= turn->deadline_ns);
+        if (turn->outcome == RECEIVE_WOKEN && turn->source->closing) {
+            break;
+        }
+        if (!raw_socket_check(turn->source, turn->outcome, &turn->failure) ||
+            PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+        if (is_over || platform_now_ns() >= turn->deadline_ns) {
+            break;
+        }
+    }
+    return PyLong_FromUnsignedLongLong(turn->count);
+}
+
 PyDoc_STRVAR(record_doc, "record($self, socket, /, *, count=None, bytes=None, seconds=None)\n--\n\n"
                          "Record what a ``RawSocket`` receives; see ``winsockctl.Recorder``.");
 
@@ -382,37 +420,11 @@ recording_record(Recording *self, PyObject *args, PyObject *kwargs)
         parse_deadline(seconds, &turn.deadline_ns) < 0) {
         return NULL;
     }
-    if (turn.source->closing) {
-        raw_socket_fail_closed("receive", &turn.failure);
-        return raise_failure(state, &turn.failure);
-    }
-    if (!enter_open(self)) {
-        return NULL;
-    }
-    recording_t *recording = &self->recording;
-    recording->received =
-        (int64_t)turn.source->received + (recording->dropped < 0 ? 0 : recording->dropped);
-    turn.bytes_limit = limit_in_all(recording, turn.bytes_limit);
-    leave(self);
-    while (!turn.done && !self->closing) {
-        take_turn(self, &turn);
-        if (turn.write_failed) {
-            return raise_recording_failure(self, &turn.failure, NULL);
-        }
-        bool is_over = turn.outcome == RECEIVE_ENDED || turn.source->closing ||
-                       (turn.outcome == RECEIVE_TIMED_OUT && platform_now_ns() >= turn.deadline_ns);
-        if (turn.outcome == RECEIVE_WOKEN && turn.source->closing) {
-            break;
-        }
-        if (!raw_socket_check(turn.source, turn.outcome, &turn.failure) ||
-            PyErr_CheckSignals() < 0) {
-            return NULL;
-        }
-        if (is_over || platform_now_ns() >= turn.deadline_ns) {
-            break;
-        }
-    }
-    return PyLong_FromUnsignedLongLong(turn.count);
+    PyObject *result;
+    Py_BEGIN_CRITICAL_SECTION2((PyObject *)self, (PyObject *)turn.source);
+    result = take_turns(self, &turn);
+    Py_END_CRITICAL_SECTION2();
+    return result;
 }
 
 PyDoc_STRVAR(flush_doc, "flush($self, /)\n--\n\nWrite what is still in the buffer.");
@@ -505,21 +517,29 @@ recording_get(Recording *self, void *closure)
 
 static getter_t getters[] = {get_datagrams, get_bytes, get_closed, get_direct, get_paths};
 
+GUARDED_METHOD(Recording, recording_write_batch)
+GUARDED_METHOD(Recording, recording_flush_now)
+GUARDED_METHOD(Recording, recording_close_now)
+GUARDED_GETTER(Recording, recording_get)
+
 static PyMethodDef recording_methods[] = {
-    {"write", (PyCFunction)recording_write_batch, METH_VARARGS, write_doc},
+    {"write", (PyCFunction)recording_write_batch_guarded, METH_VARARGS, write_doc},
     {"record", (PyCFunction)(void (*)(void))recording_record, METH_VARARGS | METH_KEYWORDS,
      record_doc},
-    {"flush", (PyCFunction)recording_flush_now, METH_NOARGS, flush_doc},
-    {"close", (PyCFunction)recording_close_now, METH_NOARGS, close_doc},
+    {"flush", (PyCFunction)recording_flush_now_guarded, METH_NOARGS, flush_doc},
+    {"close", (PyCFunction)recording_close_now_guarded, METH_NOARGS, close_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef recording_getset[] = {
-    {"datagrams", (getter)recording_get, NULL, "Datagrams recorded.", &getters[0]},
-    {"bytes", (getter)recording_get, NULL, "Bytes of all files.", &getters[1]},
-    {"closed", (getter)recording_get, NULL, "Whether nothing more can be recorded.", &getters[2]},
-    {"direct", (getter)recording_get, NULL, "Whether the page cache is passed by.", &getters[3]},
-    {"paths", (getter)recording_get, NULL, "The names of the files that are kept.", &getters[4]},
+    {"datagrams", (getter)recording_get_guarded, NULL, "Datagrams recorded.", &getters[0]},
+    {"bytes", (getter)recording_get_guarded, NULL, "Bytes of all files.", &getters[1]},
+    {"closed", (getter)recording_get_guarded, NULL, "Whether nothing more can be recorded.",
+     &getters[2]},
+    {"direct", (getter)recording_get_guarded, NULL, "Whether the page cache is passed by.",
+     &getters[3]},
+    {"paths", (getter)recording_get_guarded, NULL, "The names of the files that are kept.",
+     &getters[4]},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

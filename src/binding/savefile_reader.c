@@ -16,31 +16,6 @@ typedef struct {
     record_t records[];
 } segment_block_t;
 
-#if PY_VERSION_HEX < 0x030C0000
-
-static PyObject *
-PyErr_GetRaisedException(void)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(value, traceback);
-        Py_DECREF(traceback);
-    }
-    Py_DECREF(type);
-    return value;
-}
-
-static void
-PyErr_SetRaisedException(PyObject *exception)
-{
-    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-    Py_DECREF(exception);
-}
-
-#endif
-
 static void
 segment_block_release(block_t *block)
 {
@@ -587,16 +562,22 @@ savefile_reader_fileno(SavefileReader *Py_UNUSED(self), PyObject *Py_UNUSED(igno
     return PyLong_FromLong(-1);
 }
 
+GUARDED_METHOD(SavefileReader, savefile_reader_set_filter)
+GUARDED_METHOD(SavefileReader, savefile_reader_close)
+GUARDED_METHOD(SavefileReader, savefile_reader_statistics)
+GUARDED_KEYWORDS(SavefileReader, savefile_reader_receive)
+GUARDED_KEYWORDS(SavefileReader, savefile_reader_wait)
+
 static PyMethodDef savefile_reader_methods[] = {
-    {"receive", (PyCFunction)(void (*)(void))savefile_reader_receive, METH_VARARGS | METH_KEYWORDS,
-     receive_doc},
-    {"wait", (PyCFunction)(void (*)(void))savefile_reader_wait, METH_VARARGS | METH_KEYWORDS,
-     wait_doc},
-    {"set_filter", (PyCFunction)savefile_reader_set_filter, METH_O, set_filter_doc},
-    {"statistics", (PyCFunction)savefile_reader_statistics, METH_NOARGS,
+    {"receive", (PyCFunction)(void (*)(void))savefile_reader_receive_guarded,
+     METH_VARARGS | METH_KEYWORDS, receive_doc},
+    {"wait", (PyCFunction)(void (*)(void))savefile_reader_wait_guarded,
+     METH_VARARGS | METH_KEYWORDS, wait_doc},
+    {"set_filter", (PyCFunction)savefile_reader_set_filter_guarded, METH_O, set_filter_doc},
+    {"statistics", (PyCFunction)savefile_reader_statistics_guarded, METH_NOARGS,
      savefile_reader_statistics_doc},
     {"fileno", (PyCFunction)savefile_reader_fileno, METH_NOARGS, fileno_doc},
-    {"close", (PyCFunction)savefile_reader_close, METH_NOARGS, close_doc},
+    {"close", (PyCFunction)savefile_reader_close_guarded, METH_NOARGS, close_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -142,25 +142,34 @@ savefile_reader_get_ended(SavefileReader *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(self->ended);
 }
 
+GUARDED_GETTER(SavefileReader, savefile_reader_get_interfaces)
+GUARDED_GETTER(SavefileReader, savefile_reader_get_comment)
+GUARDED_GETTER(SavefileReader, savefile_reader_get_passed_over)
+GUARDED_GETTER(SavefileReader, savefile_reader_get_position)
+GUARDED_GETTER(SavefileReader, savefile_reader_get_byte_order)
+GUARDED_GETTER(SavefileReader, savefile_reader_get_closed)
+GUARDED_GETTER(SavefileReader, savefile_reader_get_ended)
+
 PyGetSetDef savefile_reader_getset[] = {
     {"backend", (getter)savefile_reader_get_backend, NULL, "Always 'savefile'.", NULL},
     {"buffer_size", (getter)savefile_reader_get_buffer_size, NULL,
      "Bytes of the file that are mapped, or that a stream is asked for at a time.", NULL},
-    {"byte_order", (getter)savefile_reader_get_byte_order, NULL,
+    {"byte_order", (getter)savefile_reader_get_byte_order_guarded, NULL,
      "'little' or 'big'; of a pcapng file that of the present section.", NULL},
-    {"closed", (getter)savefile_reader_get_closed, NULL, "Whether ``close()`` was called.", NULL},
-    {"comment", (getter)savefile_reader_get_comment, NULL,
-     "The comment of the first section that has one, or None.", NULL},
-    {"ended", (getter)savefile_reader_get_ended, NULL, "Whether there are no more datagrams.",
+    {"closed", (getter)savefile_reader_get_closed_guarded, NULL, "Whether ``close()`` was called.",
      NULL},
+    {"comment", (getter)savefile_reader_get_comment_guarded, NULL,
+     "The comment of the first section that has one, or None.", NULL},
+    {"ended", (getter)savefile_reader_get_ended_guarded, NULL,
+     "Whether there are no more datagrams.", NULL},
     {"format", (getter)savefile_reader_get_format, NULL, "'pcap' or 'pcapng'.", NULL},
-    {"interfaces", (getter)savefile_reader_get_interfaces, NULL,
+    {"interfaces", (getter)savefile_reader_get_interfaces_guarded, NULL,
      "(name, description, filter, link_type, snaplen) of each interface that was\n"
      "described so far.",
      NULL},
-    {"passed_over", (getter)savefile_reader_get_passed_over, NULL,
+    {"passed_over", (getter)savefile_reader_get_passed_over_guarded, NULL,
      "Packets so far that are neither IPv4 nor IPv6 (contract R8).", NULL},
-    {"position", (getter)savefile_reader_get_position, NULL,
+    {"position", (getter)savefile_reader_get_position_guarded, NULL,
      "Bytes of the file (uncompressed) that were read so far.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

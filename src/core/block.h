@@ -51,6 +51,7 @@ typedef struct block {
     uint64_t datagram_bytes; /* the sum of all lengths */
     uint64_t truncated;      /* how many records carry RECORD_TRUNCATED */
     void (*release)(struct block *);
+    struct block *next; /* for whoever keeps several */
 } block_t;
 
 /* A block on the heap with room for so much; NULL when there is no memory. */
