@@ -246,8 +246,9 @@ def test_reads_of_another_thread_follow_the_filter(open_reader: Callable[..., Re
             current[0] = None
             reader.filter = (EVEN, ODD)[change % 2]
             current[0] = {change % 2}
-            if change % 8 == 0:
-                time.sleep(0.001)
+            before = checked
+            while change % 8 == 0 and checked == before and thread.is_alive():
+                time.sleep(0.0005)
         thread.join()
     assert change > 1
     assert checked > 0
