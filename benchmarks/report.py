@@ -224,7 +224,13 @@ def largest_load_text(measured: Measured, folder: Path) -> str:
         descending=True,
     )
     rows = [
-        (CONSUMERS[name].title, *(number(group[name]) for group in measured.largest_load.values()))
+        (
+            CONSUMERS[name].title,
+            *(
+                number(group[name]) if name in group else ""
+                for group in measured.largest_load.values()
+            ),
+        )
         for name in next(iter(measured.largest_load.values()))
     ]
     return (
