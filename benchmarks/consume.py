@@ -318,6 +318,14 @@ def pcapy_ng_batch(interface: str) -> Result:
 
 
 @consumer
+def scapy_winsockctl(interface: str) -> Result:
+    import winsockctl.scapy
+
+    with winsockctl.scapy.use(buffer_size=BUFFER_SIZE, latency=LATENCY / 1000):
+        return scapy(interface)
+
+
+@consumer
 def scapy(interface: str) -> Result:
     from scapy.all import IP, sniff
 

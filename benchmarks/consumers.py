@@ -53,6 +53,11 @@ LIVE = (
     Consumer("recvfrom", "standard library, recvfrom"),
     Consumer("scapy", "scapy, sniff(store=False)", module="scapy", slow=True),
 )
+# At a load that scapy can follow.
+SNIFFERS = (
+    Consumer("scapy", "scapy, sniff(store=False)", module="scapy"),
+    Consumer("scapy_winsockctl", "winsockctl: scapy sniffs through it", ours=True, module="scapy"),
+)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from benchmarks.consumers import (
     RECORDS,
     RECV_INTO,
     RING_WALK,
+    SNIFFERS,
     VIEWS,
     Consumer,
 )
@@ -31,7 +32,7 @@ from benchmarks.recorders import RECORDERS
 pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "winsockctl", "font.size": 10})
 
 CONSUMERS: dict[str, Consumer] = {
-    consumer.name: consumer for consumer in (*OFFLINE, *MEMORY, *LIVE)
+    consumer.name: consumer for consumer in (*OFFLINE, *MEMORY, *LIVE, *SNIFFERS)
 }
 # Against whom a row is compared over time: both ran in one session, so the machine's speed and
 # what else it was doing cancel out.

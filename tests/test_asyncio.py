@@ -565,7 +565,7 @@ def test_a_reader_that_is_dropped_ends_its_thread(run: Run) -> None:
     readers = [Replay([], wait=True)]
 
     async def main() -> None:
-        assert len(await readers[0].read_async(0.02)) == 0
+        assert len(await readers[0].read_async(0.2)) == 0
 
     run(main)
     assert len(threads()) == 1
