@@ -40,11 +40,11 @@ format: .venv/dev ## format Python and C sources
 
 sanitize: .venv/dev ## run the tests on an AddressSanitizer and UndefinedBehaviorSanitizer build
 	VENV=.venv-sanitize WINSOCKCTL_SANITIZE=1 sh tools/setup.sh test
-	mkdir -p build && LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	    PYTHONMALLOC=malloc \
-	    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:log_path=$(CURDIR)/build/sanitizer \
-	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$(CURDIR)/build/sanitizer \
-	    .venv-sanitize/bin/pytest -o timeout=600 || { cat build/sanitizer.*; exit 1; }
+	    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:log_path=$(CURDIR)/.venv-sanitize/finding \
+	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$(CURDIR)/.venv-sanitize/finding \
+	    .venv-sanitize/bin/pytest -o timeout=600 || { cat .venv-sanitize/finding.*; exit 1; }
 
 FUZZ_SECONDS := 30
 FUZZ_FLAGS := -std=c11 -Isrc -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
@@ -78,4 +78,4 @@ docs: .venv/dev ## build the documentation into docs/_build, every warning an er
 	$(BIN)/sphinx-build --quiet --fresh-env --write-all --nitpicky --fail-on-warning --keep-going docs docs/_build
 
 clean: ## remove what the commands above made
-	rm -rf build dist docs/_build .venv .venv-* .windows .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	rm -rf build dist docs/_build .venv .venv-* .windows* .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
