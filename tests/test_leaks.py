@@ -9,6 +9,7 @@ import gzip
 import io
 import os
 import pickle
+import shutil
 import socket
 import struct
 import subprocess
@@ -820,12 +821,15 @@ def recorder():
 
 def recorder_that_rotates():
     with (
-        tempfile.TemporaryDirectory() as folder,
         Replay(DATAGRAMS) as replay,
-        Recorder(Path(folder, "out.pcap"), format="pcap", rotate_count=5, files=2) as made,
+        # One path for all rounds: pathlib and tempfile remember what they have seen.
+        Recorder(ROTATED, format="pcap", rotate_count=5, files=2) as made,
     ):
         made.record(replay)
 
+
+ROTATED = os.path.join(tempfile.mkdtemp(), "out.pcap")
+atexit.register(shutil.rmtree, os.path.dirname(ROTATED), ignore_errors=True)
 
 case(recorder_that_rotates, rounds=200)
 
