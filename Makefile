@@ -40,11 +40,12 @@ format: .venv/dev ## format Python and C sources
 
 sanitize: .venv/dev ## run the tests on an AddressSanitizer and UndefinedBehaviorSanitizer build
 	VENV=.venv-sanitize WINSOCKCTL_SANITIZE=1 sh tools/setup.sh test
+	rm -f .venv-sanitize/finding.*
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	    PYTHONMALLOC=malloc \
 	    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:log_path=$(CURDIR)/.venv-sanitize/finding \
 	    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$(CURDIR)/.venv-sanitize/finding \
-	    .venv-sanitize/bin/pytest -o timeout=600 || { cat .venv-sanitize/finding.*; exit 1; }
+	    .venv-sanitize/bin/pytest -o timeout=600 || { cat .venv-sanitize/finding.* 2>/dev/null; exit 1; }
 
 FUZZ_SECONDS := 30
 FUZZ_FLAGS := -std=c11 -Isrc -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined

@@ -70,12 +70,12 @@ extern PyType_Spec savefile_reader_spec;
 /* errors.c */
 int errors_add(PyObject *module, module_state_t *state);
 PyObject *raise_failure(module_state_t *state, const failure_t *failure); /* always NULL */
+/* The same for a file, without a Winsock number; the name may be NULL or None. */
+PyObject *raise_file_failure(const failure_t *failure, PyObject *filename);
 PyObject *raise_savefile_fault(module_state_t *state, const char *reason, uint64_t offset);
 
 /* enumerations.c */
 int enumerations_add(PyObject *module, module_state_t *state);
-/* The same for a file, without a Winsock number; the name may be NULL or None. */
-PyObject *raise_file_failure(const failure_t *failure, PyObject *filename);
 
 /* batch.c: a Batch owns its block. batch_new gives one over no datagrams; a receive makes it
  * first, so that no block can be lost for want of memory. */

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from winsockctl._reader import Reader
-    from winsockctl._winsockctl import Batch
+    from winsockctl._winsockctl import Batch, _BatchIterator
 
 T = TypeVar("T")
 
@@ -28,9 +28,12 @@ class Batches(Iterator["Batch"]):
         self._reader = reader
         self._timeout = timeout
         self._ended = False
+        self.filter = reader.filter
+        """The reader's, when the last read began."""
 
     def __next__(self) -> Batch:
         if not self._ended:
+            self.filter = self._reader.filter
             try:
                 if batch := self._reader.read(self._timeout):
                     return batch
@@ -45,6 +48,7 @@ class Batches(Iterator["Batch"]):
 
     async def __anext__(self) -> Batch:
         if not self._ended:
+            self.filter = self._reader.filter
             try:
                 if batch := await self._reader.read_async(self._timeout):
                     return batch
@@ -59,11 +63,17 @@ class Items(Iterator[T]):
     """What is in the batches of a reader, one by one.
 
     Args:
-        batches: where it comes from.
-        begin: what it is, in one batch.
+        reader: whose place it keeps.
+        batches: of the reader.
+        items_of: what it is, in one batch.
     """
 
-    def __init__(self, batches: Batches, begin: Callable[[Batch], Iterator[T]]) -> None:
+    def __init__(
+        self, reader: Reader, batches: Batches, items_of: Callable[[Batch], _BatchIterator[T]]
+    ) -> None:
+        def begin(batch: Batch) -> Iterator[T]:
+            return reader._begin(items_of(batch), batches.filter)
+
         self._batches = batches
         self._begin = begin
         self._items = chain.from_iterable(map(begin, batches))

@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from winsockctl._arrival import Arrival
 from winsockctl._iteration import Batches, Items
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from winsockctl._filter import Filter
     from winsockctl._filter.bpf import Instruction
     from winsockctl._winsockctl import Datagram, _BatchIterator
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -110,13 +112,12 @@ class Reader:
                 return rest
         return None
 
-    def _begin_views(self, batch: Batch) -> _BatchIterator[memoryview]:
-        self._begun.append(views := iter(batch))
-        return views
-
-    def _begin_datagrams(self, batch: Batch) -> _BatchIterator[Datagram]:
-        self._begun.append(datagrams := batch.datagrams())
-        return datagrams
+    def _begin(self, items: _BatchIterator[T], known: Filter | None) -> _BatchIterator[T]:
+        """Keep the place in a batch that was read when the filter was ``known``."""
+        self._begun.append(items)
+        if self._filter is not known:  # changed before the setter could see the batch here
+            items.select(instructions(self._filter))
+        return items
 
     @cached_property
     def _arrival(self) -> Arrival:
@@ -165,15 +166,15 @@ class Reader:
 
     def datagrams(self, timeout: float | None = None) -> Items[Datagram]:
         """Iterate over ``Datagram`` records; ends as ``batches`` does."""
-        return Items(self.batches(timeout), self._begin_datagrams)
+        return Items(self, self.batches(timeout), Batch.datagrams)
 
     def __iter__(self) -> Iterator[memoryview]:
         """Iterate over the bytes of each datagram, IP header first; ends as ``batches`` does."""
-        return iter(Items(self.batches(), self._begin_views))
+        return iter(Items(self, self.batches(), Batch.__iter__))
 
     def __aiter__(self) -> AsyncIterator[memoryview]:
         """Iterate over the bytes of each datagram in a coroutine."""
-        return Items(self.batches(), self._begin_views)
+        return Items(self, self.batches(), Batch.__iter__)
 
     @property
     def filter(self) -> Filter | None:

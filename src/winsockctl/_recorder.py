@@ -142,10 +142,10 @@ class Recorder:
         if not isinstance(socket, RawSocket):
             raise TypeError("record() takes a capture or a replay; write() takes a batch")
         written, before = 0, self._recording.bytes
-        count_left, bytes_left = count, bytes
+        count_left, bytes_left, known = count, bytes, source.filter
         for rest in iter(source._rest, None):
             # It stays the source's until it is written.
-            items = source._begin_views(rest)
+            items = source._begin(iter(rest), known)
             part = self.write(rest, count_left, bytes=bytes_left)
             deque(islice(items, part), maxlen=0)
             written += part
