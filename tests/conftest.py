@@ -85,8 +85,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in others]
 
 
-def pytest_collection_finish() -> None:
-    # The many collections of the tests need not look at all modules again and again.
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """The collections of a file's tests need not look at all that was imported before."""
+    gc.collect()
     gc.freeze()
 
 

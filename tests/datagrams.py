@@ -4,8 +4,14 @@ import ipaddress
 import random
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+
+# Many datagrams have the same few addresses, and reading one takes longer than all the rest.
+ip_address = lru_cache(ipaddress.ip_address)
+ipv4_address = lru_cache(ipaddress.IPv4Address)
+ipv6_address = lru_cache(ipaddress.IPv6Address)
 
 _RANDOM_BYTES = random.Random(2026).randbytes(1 << 16)
 
@@ -43,8 +49,8 @@ def ipv4(
         ttl,
         protocol,
         0,
-        ipaddress.IPv4Address(source).packed,
-        ipaddress.IPv4Address(destination).packed,
+        ipv4_address(source).packed,
+        ipv4_address(destination).packed,
     )
     header += options
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
@@ -68,8 +74,8 @@ def ipv6(
             len(payload),
             next_header,
             hop_limit,
-            ipaddress.IPv6Address(source).packed,
-            ipaddress.IPv6Address(destination).packed,
+            ipv6_address(source).packed,
+            ipv6_address(destination).packed,
         )
         + payload
     )
@@ -127,7 +133,7 @@ def icmp_echo(
 ) -> bytes:
     """Return an ICMP (over IPv6: ICMPv6) echo request or reply."""
     body = struct.pack("!HH", identifier, sequence) + payload
-    if ipaddress.ip_address(source).version == 6:
+    if ip_address(source).version == 6:
         message = struct.pack("!BBH", 129 if reply else 128, 0, 0) + body
         return _transport(message, ICMPV6, 2, source, destination)
     message = struct.pack("!BBH", 0 if reply else 8, 0, 0) + body
@@ -168,7 +174,7 @@ def version_of(datagrams: Iterable[bytes], version: int) -> list[bytes]:
 def _transport(
     segment: bytes, protocol: int, checksum_at: int, source: str, destination: str
 ) -> bytes:
-    addresses = ipaddress.ip_address(source), ipaddress.ip_address(destination)
+    addresses = ip_address(source), ip_address(destination)
     packed = addresses[0].packed + addresses[1].packed
     if addresses[0].version == 4:
         pseudo = packed + struct.pack("!BBH", 0, protocol, len(segment))

@@ -8,10 +8,9 @@ import signal
 import struct
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +37,8 @@ if sys.platform == "win32":
     import unix
     from unix import tool
 else:
+    import resource
+
     from network import tool
 
 STAMP = 1_700_000_000_123_456_789
@@ -45,9 +46,7 @@ HEADER, RECORD_HEADER = 24, 16  # of pcap
 FORMATS = ("pcapng", "pcap")
 SECTION, INTERFACE, STATISTICS, PACKET = 0x0A0D0D0A, 1, 5, 6
 
-linux_only = pytest.mark.skipif(
-    sys.platform == "win32", reason="the test needs pipes, signals and limits as Linux has them"
-)
+linux_only = pytest.mark.linux  # about pipes, signals and limits as Linux has them
 
 
 def needs(name: str) -> pytest.MarkDecorator:
@@ -814,51 +813,40 @@ def test_a_full_device(format: str) -> None:
     assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
-# In a child with a limit on the size of files, or on a disk of its own. It tells what the recorder
-# said: error number, file of the error, datagrams and bytes.
-FILLING = """
-    import json, os, resource, sys
-    from winsockctl import Recorder, Replay
-    from datagrams import of_length
+@functools.cache
+def filling() -> list[bytes]:
+    return [of_length(1000, index=i) for i in range(6000)]
 
-    target, format, limit, batch, options = sys.argv[1:]
-    if int(limit):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-    datagrams = [of_length(1000, index=i) for i in range(6000)]
-    with Replay(datagrams, batch_size=int(batch)) as replay:
-        try:
-            recorder = Recorder(target, format=format, **json.loads(options))
+
+def fill(target: Path, format: str, batch: int, *, flush: bool) -> list[str]:
+    """Record until there is no room: error number, file of the error, datagrams, bytes, closed."""
+    recorder = Recorder(target, format=format, flush=flush)
+    try:
+        with Replay(filling(), batch_size=batch) as replay, recorder:
             recorder.record(replay)
-            recorder.close()
-        except OSError as error:
-            print(error.errno, error.filename, recorder.datagrams, recorder.bytes, recorder.closed)
-"""
+    except OSError as error:
+        said = (error.errno, error.filename, recorder.datagrams, recorder.bytes, recorder.closed)
+        return list(map(str, said))
+    raise AssertionError("there was room for everything")
 
 
-def fill(target: Path, format: str, *, limit: int = 0, batch: int = 500, options: str = "{}"):
-    child = subprocess.run(
-        [
-            *(sys.executable, "-c", textwrap.dedent(FILLING)),
-            *(str(target), format, str(limit), str(batch), options),
-        ],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return child.stdout.split()
-
-
-def check_filled(data: bytes, said: list[str], number: int, path: Path, format: str) -> None:
+def check_filled(data: bytes, said: list[str], number: int, path: Path) -> None:
     file = parse(data)
     count = len(file.data)
     assert said == [str(number), str(path), str(count), str(len(data)), "True"]
-    assert file.data == [of_length(1000, index=i) for i in range(count)]
+    assert file.data == filling()[:count]
+
+
+@pytest.fixture
+def largest_file(path: Path) -> Iterator[Callable[[int], None]]:
+    """``largest_file(size)``: until the end of the test no file of this process grows beyond."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @linux_only
-@pytest.mark.parametrize("options_", ["{}", '{"flush": true}'], ids=["direct", "flush"])
+@pytest.mark.parametrize("flush", [False, True], ids=["direct", "flush"])
 @pytest.mark.parametrize("batch", [1, 500])
 @pytest.mark.parametrize(
     "room",
@@ -868,12 +856,18 @@ def check_filled(data: bytes, said: list[str], number: int, path: Path, format: 
     ],
 )
 def test_a_file_that_cannot_grow_is_whole_up_to_the_last_datagram(
-    path: Path, format: str, room: int, batch: int, options_: str
+    path: Path,
+    format: str,
+    room: int,
+    batch: int,
+    flush: bool,
+    largest_file: Callable[[int], None],
 ) -> None:
-    said = fill(path, format, limit=room, batch=batch, options=options_)
+    largest_file(room)
+    said = fill(path, format, batch, flush=flush)
     data = path.read_bytes()
     assert room - 1100 <= len(data) <= room
-    check_filled(data, said, errno.EFBIG, path, format)
+    check_filled(data, said, errno.EFBIG, path)
 
 
 @pytest.fixture
@@ -886,8 +880,8 @@ def small_disk(tmp_path: Path, can_make_networks: None) -> Iterator[Path]:
 
 @linux_only
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
-@pytest.mark.parametrize("options_", ["{}", '{"flush": true}'], ids=["direct", "flush"])
-def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, options_: str) -> None:
+@pytest.mark.parametrize("flush", [False, True], ids=["direct", "flush"])
+def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, flush: bool) -> None:
     disk = small_disk / "disk"
     disk.mkdir()
     image = small_disk / "image"
@@ -902,6 +896,7 @@ def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, options_:
             check=True,
         )
         mount = f"mount -o loop {image} {disk}"
+    program = "import sys, test_recorder as t; print(*t.fill(sys.argv[1], sys.argv[2], 500, flush="
     target, copy = disk / f"x.{format}", small_disk / f"copy.{format}"
     # 6000 datagrams do not fit into 2 MiB; the disk of 8 MiB is filled but for 2 before.
     script = f"""
@@ -919,8 +914,8 @@ def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, options_:
     done = subprocess.run(
         [
             *(tool("unshare"), "--mount", "sh", "-c", script, "sh"),
-            *(sys.executable, "-c", textwrap.dedent(FILLING)),
-            *(str(target), format, "0", "500", options_),
+            *(sys.executable, "-c", f"{program}{flush}))"),
+            *(str(target), format),
         ],
         cwd=Path(__file__).parent,
         capture_output=True,
@@ -933,7 +928,7 @@ def test_a_disk_that_is_full(small_disk: Path, format: str, kind: str, options_:
     assert done.returncode == 0, done.stderr
     data = copy.read_bytes()
     assert len(data) > 2**20
-    check_filled(data, done.stdout.split(), errno.ENOSPC, target, format)
+    check_filled(data, done.stdout.split(), errno.ENOSPC, target)
 
 
 # -------------------------------------------------------------------------------------------------

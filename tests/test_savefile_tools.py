@@ -310,15 +310,24 @@ def test_scapy_writes_pcap(tmp_path: Path, name: str, options: dict[str, Any]) -
     assert [packet.data for packet in seen] == mixed(PACKETS)
 
 
-@pytest.mark.parametrize("link", [None, scapy.layers.l2.Ether, scapy.layers.l2.CookedLinux])
-def test_scapy_writes_pcapng(tmp_path: Path, link: type[scapy.packet.Packet] | None) -> None:
+@pytest.mark.parametrize(
+    "link",
+    [
+        None,
+        # With addresses, for which it would ask the network of the machine.
+        scapy.layers.l2.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02"),
+        scapy.layers.l2.CookedLinux(),
+    ],
+    ids=["none", "Ethernet", "cooked"],
+)
+def test_scapy_writes_pcapng(tmp_path: Path, link: scapy.packet.Packet | None) -> None:
     path = tmp_path / "file"
     # Without a link layer it has a type for each of the two.
     datagrams = [data for data in mixed(PACKETS) if link is not None or data[0] >> 4 == 4]
     packets = []
     for data in datagrams:
         kind = scapy.layers.inet.IP if data[0] >> 4 == 4 else scapy.layers.inet6.IPv6
-        packets.append(kind(data) if link is None else link() / kind(data))
+        packets.append(kind(data) if link is None else link / kind(data))
         packets[-1].time = STAMP + len(packets) / 8
     scapy.utils.wrpcapng(str(path), packets)
     seen = check(path)

@@ -1038,6 +1038,20 @@ hook_answer(uint32_t code, const void *bytes, uint32_t size)
     return 1;
 }
 
+/* The bytes that a heap has handed out: the walk of process_heap.py, with the heap locked. */
+EXPORT uint64_t
+hook_heap_size(HANDLE heap)
+{
+    uint64_t size = 0;
+    PROCESS_HEAP_ENTRY entry = {0};
+    HeapLock(heap);
+    while (HeapWalk(heap, &entry)) {
+        size += (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0 ? entry.cbData : 0;
+    }
+    HeapUnlock(heap);
+    return size;
+}
+
 /* The protocol that raw sockets are opened with in place of IPPROTO_IP and IPPROTO_IPV6. */
 EXPORT void
 hook_set_raw_protocol(int protocol)
@@ -1055,6 +1069,7 @@ hook_reset(void)
         hook_complete("", 0, (DWORD)STATUS_CANCELLED);
     }
     AcquireSRWLockExclusive(&lock);
+    raw_socket_count = 0;
     rule_count = 0;
     answer.code = 0;
     raw_protocol = IPPROTO_UDP;

@@ -79,6 +79,7 @@ def _library() -> Any:
         ("held", ctypes.c_uint32),
         ("lost", ctypes.c_uint32),
         ("answer", ctypes.c_int, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32),
+        ("heap_size", ctypes.c_uint64, ctypes.c_void_p),
         ("set_raw_protocol", None, ctypes.c_int),
         ("reset", None),
     ):
@@ -86,6 +87,11 @@ def _library() -> Any:
         function.restype = result
         function.argtypes = arguments
     return library
+
+
+def heap_size(heap: int) -> int:
+    """How many bytes a heap of this process has handed out."""
+    return int(_library().hook_heap_size(heap))
 
 
 @cache
