@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -837,12 +837,15 @@ def check_filled(data: bytes, said: list[str], number: int, path: Path) -> None:
     assert file.data == filling()[:count]
 
 
-@pytest.fixture
-def largest_file(path: Path) -> Iterator[Callable[[int], None]]:
-    """``largest_file(size)``: until the end of the test no file of this process grows beyond."""
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Inside, no file of this process grows beyond; that of its standard output neither."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @linux_only
@@ -856,15 +859,10 @@ def largest_file(path: Path) -> Iterator[Callable[[int], None]]:
     ],
 )
 def test_a_file_that_cannot_grow_is_whole_up_to_the_last_datagram(
-    path: Path,
-    format: str,
-    room: int,
-    batch: int,
-    flush: bool,
-    largest_file: Callable[[int], None],
+    path: Path, format: str, room: int, batch: int, flush: bool
 ) -> None:
-    largest_file(room)
-    said = fill(path, format, batch, flush=flush)
+    with largest_file(room):
+        said = fill(path, format, batch, flush=flush)
     data = path.read_bytes()
     assert room - 1100 <= len(data) <= room
     check_filled(data, said, errno.EFBIG, path)

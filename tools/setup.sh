@@ -26,6 +26,9 @@ have_header() {
     "$python" -c 'import os, sysconfig as s; os.stat(os.path.join(s.get_path("include"), "Python.h"))'
 }
 have_libpcap() { echo '#include <pcap/pcap.h>' | cc -fsyntax-only -x c -; }
+have_fuzzer() {
+    echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | clang -fsanitize=fuzzer -o /dev/null -x c -
+}
 have_libc() { echo '#include <linux/if_packet.h>' | cc -fsyntax-only -x c -; }
 
 need python3 have "$python"
@@ -44,6 +47,7 @@ case $role in
 dev)
     need make have make
     need clang have clang
+    need libclang-rt-dev have_fuzzer
     ;;
 bench)
     need iproute2 have ip
