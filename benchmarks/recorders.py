@@ -32,18 +32,23 @@ class Recorder:
         return "" if self.ours or shutil.which(self.name) else f"{self.name} is not installed"
 
 
-RECORDERS = (
-    Recorder(
-        "winsockctl",
-        "winsockctl capture -w",
+def _ours(format: str, title: str) -> Recorder:
+    return Recorder(
+        f"winsockctl-{format}",
+        title,
         lambda interface, path: [
             *(sys.executable, "-m", "winsockctl", "capture", interface, "udp"),
-            *("--buffer-size", str(BUFFER_MIB), "-w", str(path)),
+            *("--buffer-size", str(BUFFER_MIB), "--format", format, "-w", str(path)),
         ],
         "capturing on",
         (r"(\d+) received", r"(\d+) dropped"),
         ours=True,
-    ),
+    )
+
+
+RECORDERS = (
+    _ours("pcapng", "winsockctl capture -w"),
+    _ours("pcap", "winsockctl capture -w --format pcap"),
     Recorder(
         "tcpdump",
         "tcpdump -w",

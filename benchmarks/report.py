@@ -302,16 +302,17 @@ def recorder_ratios(measured: Measured) -> list[tuple[str, ...]]:
     """Ours against the better of the others, of each round by itself."""
     rows = []
     for load, runs in measured.recorders.items():
-        ours = next(recorder.name for recorder in RECORDERS if recorder.ours)
-        others = [group for name, group in runs.items() if name != ours]
-        if others and ours in runs and "k/s" not in load:
+        others = [runs[peer.name] for peer in RECORDERS if not peer.ours and peer.name in runs]
+        for ours in (recorder for recorder in RECORDERS if recorder.ours):
+            if not others or ours.name not in runs or "k/s" in load:
+                continue
             values = [
                 one.cost / min(run.cost for run in rest)
-                for one, *rest in zip(runs[ours], *others, strict=True)
+                for one, *rest in zip(runs[ours.name], *others, strict=True)
             ]
             aim = "0.25" if ", 18 B" in load else "0.2"
             shown = f"{min(values):.2f} to {max(values):.2f}"
-            title = "`winsockctl capture -w` / the better of tcpdump and dumpcap"
+            title = f"`{ours.title}` / the better of tcpdump and dumpcap"
             rows.append((title, load, f"{median(values):.2f}", aim, shown))
     return rows
 

@@ -264,15 +264,16 @@ def test_reads_of_another_thread_follow_the_filter(open_reader: Callable[..., Re
                 in_force = current[0]
 
         thread = threading.Thread(target=read)
-        thread.start()
         change = 0
-        while thread.is_alive():
+        while change == 0 or thread.is_alive():
             change += 1
             current[0] = None
             reader.filter = (EVEN, ODD)[change % 2]
             current[0] = {change % 2}
+            if change == 1:
+                thread.start()
             before = checked
-            while change % 8 == 0 and checked == before and thread.is_alive():
+            while change % 8 == 1 and checked == before and thread.is_alive():
                 time.sleep(0.0005)
         thread.join()
     assert change > 1
