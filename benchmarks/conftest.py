@@ -42,6 +42,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.timeout(0))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name == "test_report.py")  # behind all the others
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Keep what is measured so far, for whoever interrupts the rest."""
+    if results := item.config.getoption("results"):
+        kept = report.Measured()
+        kept.add(item.config.stash[MEASURED])
+        if results.exists():
+            kept.add(report.Measured.load(results.read_text()))
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(kept.dump())
+
+
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     summary = report.summary(config.stash[MEASURED])
     if config.getoption("save_baseline"):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 BUFFER_MIB = 64  # what every one of them is given between the system and the program
 QUIET = 0.5  # seconds without work: it has written all that came
+HOUSEKEEPING_NS = 10**7  # what it may take in that time to look after signals and the clock
 PATIENCE = 60.0  # seconds for that
 
 
@@ -99,7 +100,7 @@ class Recording:
         """Let it work off what came, end it; what it received and dropped, and its CPU time."""
         deadline = time.monotonic() + PATIENCE
         before, now = -1, self._used()
-        while now - before > 10**6 and time.monotonic() < deadline:  # less is housekeeping
+        while now - before > HOUSEKEEPING_NS and time.monotonic() < deadline:
             time.sleep(QUIET)
             before, now = now, self._used()
         self._process.send_signal(2)

@@ -1,4 +1,4 @@
-"""Writes what the other files measured; its name makes it the last to run."""
+"""Writes what the other files measured, and what is kept of earlier sessions."""
 
 import os
 import platform
@@ -24,11 +24,9 @@ def test_report(pytestconfig, measured, tmp_path):
     folder = pytestconfig.getoption("report") or tmp_path
     folder.mkdir(parents=True, exist_ok=True)
     measured.surroundings = surroundings()
-    if results := pytestconfig.getoption("results"):
-        if results.exists():
-            measured.add(report.Measured.load(results.read_text()))
-        results.parent.mkdir(parents=True, exist_ok=True)
-        results.write_text(measured.dump())
+    results = pytestconfig.getoption("results")
+    if results and results.exists():
+        measured.add(report.Measured.load(results.read_text()))
     report.write(measured, folder)
     text = (folder / "performance.md").read_text()
     for load, rows in measured.results.items():
