@@ -155,7 +155,7 @@ def snapshot() -> dict[str, int]:
 
 def check(action: Action, rounds: int) -> None:
     if sys.platform == "win32":
-        rounds = max(rounds // 4, 20)  # what is counted there takes long to count
+        rounds = max(rounds // 4, 20)  # of the same bound each: calls of the system cost more there
     # Less than one leaked thing a round; its bytes are at least those of a page or a small malloc.
     few = rounds // 2
     allowed = {
