@@ -102,7 +102,8 @@ def is_end(datagram: memoryview) -> bool:
 @consumer
 def batches(interface: str) -> Result:
     received = 0
-    with capture_on(interface) as capture:
+    # IPv4 only: it counts unseen, also what a host asks its neighbours of its own accord.
+    with capture_on(interface, family=socket.AF_INET) as capture:
         for batch in capture.batches():
             received += len(batch)
             if batch[-1][PROTOCOL] == END:

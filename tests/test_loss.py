@@ -1,6 +1,7 @@
 """Of the datagrams that pass the filter, every one is received or counted as dropped."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import datagrams as build
@@ -76,6 +77,23 @@ def test_nothing_is_dropped_that_fits(
     raw = open_socket(live_backend, pair[0].name, filter=program, buffer_size=BUFFER, latency=1)
     send(1000)
     assert read_all(raw, 1000) == (1000, 0)
+
+
+def test_a_stop_at_a_low_rate_loses_nothing(
+    pair: tuple[Port, Port],
+    live_backend: str,
+    open_socket: OpenSocket,
+    send: Callable[[int], None],
+) -> None:
+    """Each takes a block of the ring for itself, as the latency is over before the next comes."""
+    program = Filter(f"udp port {WANTED}").instructions
+    raw = open_socket(
+        live_backend, pair[0].name, filter=program, buffer_size=64 * BUFFER, latency=0.001
+    )
+    for _ in range(250):
+        send(1)
+        time.sleep(0.002)
+    assert read_all(raw, 250) == (250, 0)
 
 
 def test_what_finds_no_room_is_counted(raw: RawSocket, send: Callable[[int], None]) -> None:

@@ -16,7 +16,7 @@ import numpy
 import pytest
 from conftest import LIVE_BACKENDS
 from datagrams import mixed, of_length, seeded_payload
-from traffic import HEADERS, MIB, Loopback, index_of, is_intact
+from traffic import HEADERS, MIB, PATIENCE, Loopback, index_of, is_intact
 
 from winsockctl import Capture, Replay
 
@@ -88,15 +88,30 @@ def test_a_hoarder_of_large_datagrams_loses_nothing(lo):
     assert lo.raw.statistics()[1] in (0, None)  # None: the system does not tell
 
 
+def test_blocks_that_are_ready_come_together(can_make_networks, loopback):
+    """A batch costs a program as much as dozens of datagrams do."""
+    with Loopback("packet-ring", buffer_size=64 * MIB, latency=0.2) as traffic:
+        for number in range(200):
+            traffic.sender.send(seeded_payload(number, LARGE))
+        views = []
+        longest = 0
+        while len(views) < 200:
+            batch = traffic.raw.receive(PATIENCE)
+            longest = max(longest, len(batch))
+            views += traffic.ours(batch)
+        assert longest > 3  # a block takes three of them
+        check_complete(views, 200)
+
+
 def test_a_hoarder_does_not_use_up_the_mappings_of_the_process(ring):
     """Linux allows 65,530 of them (vm.max_map_count), and the program needs some too."""
-    views = hoard(ring, 1700, 5, LARGE)
+    views = hoard(ring, 8300, 1, LARGE)  # one at a time: neighbours would be lent together
     mappings = memory.mappings()
     assert mappings < 40_000
-    views += hoard(ring, 100, 5, LARGE)
+    views += hoard(ring, 300, 1, LARGE)
     assert memory.mappings() < mappings + 100
     assert ring.raw.statistics()[1] == 0
-    check_complete(views, 9000)
+    check_complete(views, 8600)
 
 
 @pytest.mark.linux  # Windows does not tell how many

@@ -22,20 +22,33 @@
 
 #include "core/winsock_errors.h"
 
-#define LARGEST_BLOCK ((size_t)1 << 20)
-#define SMALLEST_BLOCK ((size_t)1 << 17) /* takes a datagram of 65,535 bytes with its headers */
+/* The kernel hands a block over whenever the latency is over, however little is in it: the more
+ * blocks, the longer a program may stop. But segmentation offload makes datagrams of 65,535 bytes,
+ * of which 128 KiB, with the headers, take one and 256 KiB three. */
+#define LARGEST_BLOCK ((size_t)1 << 18)
+#define SMALLEST_BLOCK ((size_t)1 << 17)
 #define USUAL_BLOCKS 64
 
-/* A block with fewer bytes is copied to the heap at once: that costs less than lending it, and at
- * low rates a program may keep any number of blocks without using up the process's mappings. */
+/* So much of the ring may be lent out; the rest is always the kernel's to fill. */
+#define LENT_PART 4
+
+/* Lent at a time: neighbouring blocks that are ready, as many as a program's caches hold. */
+#define MOST_BLOCKS 4
+#define MOST_RECORDS 4096
+
+/* Fewer bytes are copied to the heap at once: that costs less than lending them, and at low rates a
+ * program may keep any number of them without using up the process's mappings. */
 #define SMALLEST_LENT ((size_t)1 << 16)
 
 /* Evicted blocks in use at a time; each takes one or two of the process's mappings
  * (vm.max_map_count, 65,530). Beyond that, blocks are copied to the heap. */
 #define MOST_EVICTED 8192
 
-/* So much later than its latency may a datagram be handed over. */
-#define LONGEST_PAUSE_NS (5 * (int64_t)NANOSECONDS_PER_MILLISECOND)
+/* How long a receive may let blocks come: so many latencies, and a sender of a byte a nanosecond
+ * must not fill more than this part of the ring meanwhile. See let_blocks_come(). */
+#define LATENCIES_TO_PAUSE 4
+#define PART_TO_FILL 2
+#define LONGEST_PAUSE_NS (50 * (int64_t)NANOSECONDS_PER_MILLISECOND)
 
 typedef struct {
     uint8_t *base;
@@ -44,12 +57,19 @@ typedef struct {
     bool spent[]; /* by slot: a copy was mapped over it */
 } window_t;
 
+/* Neighbouring slots of the ring. */
+typedef struct {
+    size_t first;
+    size_t count;
+} span_t;
+
 typedef struct {
     block_t block;
     ring_t *ring;
     window_t *window;
-    size_t slot;
+    span_t span;
     bool evicted;
+    size_t room; /* for so many records */
     record_t records[];
 } lending_t;
 
@@ -65,7 +85,8 @@ struct ring {
     window_t *window;
     int64_t longest_pause_ns;
     int64_t emptied_at_ns; /* when receive() last found no block ready */
-    size_t filled;         /* blocks since then that were full, not handed over after the latency */
+    size_t loaded;         /* blocks since then that held SMALLEST_LENT bytes or more */
+    lending_t *spare;      /* memory for the next one: fresh pages cost more than describing */
     lending_t *lendings[]; /* by slot: who keeps the kernel's block */
 };
 
@@ -149,6 +170,12 @@ window_free_if_unused(const ring_t *ring, window_t *self)
     }
 }
 
+static size_t
+span_size(const ring_t *ring, span_t span)
+{
+    return span.count * ring->block_size;
+}
+
 /* Nothing more is lent from the window; only what Python holds of it stays. */
 static void
 window_retire(const ring_t *ring, window_t *self)
@@ -167,7 +194,8 @@ static int
 evict(ring_t *self, lending_t *lending)
 {
     window_t *window = lending->window;
-    uint8_t *place = window_slot(self, window, lending->slot);
+    span_t span = lending->span;
+    uint8_t *place = window_slot(self, window, span.first);
     size_t size = whole_pages(lending->block.size);
     uint8_t *copy =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -182,12 +210,14 @@ evict(ring_t *self, lending_t *lending)
         errno = error;
         return -1;
     }
-    blank(place + size, self->block_size - size);
-    window->spent[lending->slot] = true;
+    blank(place + size, span_size(self, span) - size);
     lending->evicted = true;
     self->evicted++;
-    self->lendings[lending->slot] = NULL;
-    release_block(self, lending->slot);
+    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        window->spent[slot] = true;
+        self->lendings[slot] = NULL;
+        release_block(self, slot);
+    }
     return 0;
 }
 
@@ -198,8 +228,37 @@ ring_drop_reference_locked(ring_t *self)
     pthread_mutex_unlock(&self->lock);
     if (last) {
         pthread_mutex_destroy(&self->lock);
+        free(self->spare);
         free(self);
     }
+}
+
+/* With the ring's lock; only `room` and `records` are set. */
+static lending_t *
+lending_new(ring_t *ring, size_t room)
+{
+    lending_t *self = ring->spare;
+    if (self != NULL && self->room >= room) {
+        ring->spare = NULL;
+        return self;
+    }
+    self = malloc(sizeof *self + room * sizeof self->records[0]);
+    if (self != NULL) {
+        self->room = room;
+    }
+    return self;
+}
+
+/* With the ring's lock. */
+static void
+lending_free(ring_t *ring, lending_t *self)
+{
+    lending_t *unused = self;
+    if (ring->spare == NULL || ring->spare->room < self->room) {
+        unused = ring->spare;
+        ring->spare = self;
+    }
+    free(unused);
 }
 
 static void
@@ -208,23 +267,26 @@ lending_release(block_t *block)
     lending_t *self = (lending_t *)block;
     ring_t *ring = self->ring;
     window_t *window = self->window;
-    uint8_t *place = window_slot(ring, window, self->slot);
+    span_t span = self->span;
+    uint8_t *place = window_slot(ring, window, span.first);
     pthread_mutex_lock(&ring->lock);
     if (self->evicted) {
         ring->evicted--;
         blank(place, whole_pages(block->size));
     } else {
-        ring->lendings[self->slot] = NULL;
-        if (ring->fd >= 0) {
-            release_block(ring, self->slot);
+        for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+            ring->lendings[slot] = NULL;
+            if (ring->fd >= 0) {
+                release_block(ring, slot);
+            }
         }
         if (window->retired) {
-            blank(place, ring->block_size);
+            blank(place, span_size(ring, span));
         }
     }
     window->lent--;
     window_free_if_unused(ring, window);
-    free(self);
+    lending_free(ring, self);
     ring_drop_reference_locked(ring);
 }
 
@@ -288,7 +350,9 @@ ring_new(int fd, const channel_options_t *options, failure_t *failure)
     self->fd = fd;
     self->block_size = block_size;
     self->block_count = (size_t)block_count;
-    self->longest_pause_ns = smaller(options->latency_ns / 2, LONGEST_PAUSE_NS);
+    self->longest_pause_ns =
+        smaller(smaller(options->latency_ns * LATENCIES_TO_PAUSE, LONGEST_PAUSE_NS),
+                (int64_t)ring_size(self) / PART_TO_FILL);
     if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &(int){TPACKET_V3}, sizeof(int)) < 0) {
         linux_fail(failure, "setsockopt(PACKET_VERSION)");
         goto failed;
@@ -327,54 +391,106 @@ describe(const uint8_t *block, const struct tpacket3_hdr *packet)
 }
 
 static const struct tpacket3_hdr *
-first_packet(const ring_t *self, const uint8_t *block, size_t slot)
-{
-    return (const struct tpacket3_hdr *)(block + block_header(self, slot)->offset_to_first_pkt);
-}
-
-static const struct tpacket3_hdr *
 packet_behind(const struct tpacket3_hdr *packet)
 {
     return (const struct tpacket3_hdr *)((const uint8_t *)packet + packet->tp_next_offset);
 }
 
-/* A lending of what the filter wants of the slot, not yet lent; NULL when there is no memory. */
-static lending_t *
-describe_block(packet_t *packet, size_t slot)
+/* The blocks that are ready and become one. None of them but the last is less than half full, so
+ * that a copy of them is not mostly gaps. */
+static span_t
+ready_span(const ring_t *self)
 {
-    const ring_t *self = packet->ring;
-    const struct tpacket_hdr_v1 *header = block_header(self, slot);
-    uint32_t count = header->num_pkts;
-    lending_t *lending = malloc(sizeof *lending + count * sizeof lending->records[0]);
+    span_t span = {.first = self->next};
+    size_t records = 0;
+    size_t most = self->block_count / LENT_PART;
+    most = most < MOST_BLOCKS ? most : MOST_BLOCKS;
+    while (span.count < most && span.first + span.count < self->block_count) {
+        size_t slot = span.first + span.count;
+        if (!acquire_block(self, slot)) {
+            break;
+        }
+        records += block_header(self, slot)->num_pkts;
+        if (span.count > 0 && records > MOST_RECORDS) {
+            break;
+        }
+        span.count++;
+        if (block_header(self, slot)->blk_len < self->block_size / 2) {
+            break;
+        }
+    }
+    return span;
+}
+
+/* Up to the end of the last datagram. */
+static size_t
+span_used(const ring_t *self, span_t span)
+{
+    size_t last = span.first + span.count - 1;
+    return span_size(self, span) - self->block_size + block_header(self, last)->blk_len;
+}
+
+static bool
+is_spent(const window_t *window, span_t span)
+{
+    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        if (window->spent[slot]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A lending of what the filter wants of the span, not yet lent; NULL when there is no memory. */
+static lending_t *
+describe_span(packet_t *packet, span_t span)
+{
+    ring_t *self = packet->ring;
+    size_t room = 0;
+    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        room += block_header(self, slot)->num_pkts;
+    }
+    lending_t *lending = lending_new(self, room);
     if (lending == NULL) {
         return NULL;
     }
-    const uint8_t *bytes = self->headers + slot * self->block_size;
-    *lending = (lending_t){
-        .block = {.size = header->blk_len, .records = lending->records, .release = lending_release},
-        .slot = slot,
+    block_t block = {
+        .size = span_used(self, span),
+        .records = lending->records,
+        .release = lending_release,
     };
-    block_t *block = &lending->block;
-    const struct tpacket3_hdr *datagram = first_packet(self, bytes, slot);
+    /* Where the program will read it: the processor then knows the addresses. */
+    const uint8_t *bytes = is_spent(self->window, span)
+                               ? self->headers + span.first * self->block_size
+                               : window_slot(self, self->window, span.first);
     lock_take(packet->channel.filter_lock);
-    for (uint32_t i = 0; i < count; i++) {
-        record_t record = describe(bytes, datagram);
-        if (packet_finish(packet, bytes + record.offset, &record)) {
-            block_count(block, &record);
-            block->records[block->count++] = record;
+    for (size_t i = 0; i < span.count; i++) {
+        const struct tpacket_hdr_v1 *header = block_header(self, span.first + i);
+        const struct tpacket3_hdr *datagram =
+            (const struct tpacket3_hdr *)(bytes + i * self->block_size +
+                                          header->offset_to_first_pkt);
+        for (uint32_t left = header->num_pkts; left > 0; left--) {
+            record_t record = describe(bytes, datagram);
+            if (packet_finish(packet, bytes + record.offset, &record)) {
+                block_count(&block, &record);
+                block.records[block.count++] = record;
+            }
+            datagram = packet_behind(datagram);
         }
-        datagram = packet_behind(datagram);
+        packet->recheck -= packet->recheck > 0;
     }
-    packet->recheck -= packet->recheck > 0;
     lock_release(packet->channel.filter_lock);
+    lending->block = block;
+    lending->span = span;
+    lending->evicted = false;
     return lending;
 }
 
 static block_t *
-copy_block(const ring_t *self, const lending_t *lending)
+copy_lending(const ring_t *self, const lending_t *lending)
 {
     const block_t *block = &lending->block;
-    const uint8_t *bytes = self->headers + lending->slot * self->block_size;
+    const uint8_t *bytes = self->headers + lending->span.first * self->block_size;
     block_t *copy = block_new(block->datagram_bytes, block->count);
     for (size_t i = 0; copy != NULL && i < block->count; i++) {
         block_append(copy, bytes + block->records[i].offset, block->records[i]);
@@ -383,24 +499,27 @@ copy_block(const ring_t *self, const lending_t *lending)
 }
 
 static block_t *
-lend_block(ring_t *self, lending_t *lending)
+lend(ring_t *self, lending_t *lending)
 {
-    lending->block.bytes = window_slot(self, self->window, lending->slot);
+    span_t span = lending->span;
+    lending->block.bytes = window_slot(self, self->window, span.first);
     lending->ring = self;
     lending->window = self->window;
-    self->lendings[lending->slot] = lending;
+    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        self->lendings[slot] = lending;
+    }
     self->window->lent++;
     self->references++;
     return &lending->block;
 }
 
 static bool
-can_lend(ring_t *self, size_t slot)
+can_lend(ring_t *self, span_t span)
 {
-    if (block_header(self, slot)->blk_len < SMALLEST_LENT || self->evicted >= MOST_EVICTED) {
+    if (span_used(self, span) < SMALLEST_LENT || self->evicted >= MOST_EVICTED) {
         return false;
     }
-    if (self->window->spent[slot]) {
+    if (is_spent(self->window, span)) {
         window_t *fresh = window_new(self);
         if (fresh == NULL) {
             return false;
@@ -412,29 +531,45 @@ can_lend(ring_t *self, size_t slot)
     return true;
 }
 
-/* Takes the slot from the kernel: a lent block, a copy, or NULL if nothing in it is wanted. */
+/* Takes the span from the kernel: lent, copied, or NULL if nothing in it is wanted. */
 static int
-take_slot(packet_t *packet, size_t slot, block_t **block)
+take_span(packet_t *packet, span_t span, block_t **block)
 {
     ring_t *self = packet->ring;
-    lending_t *lending = describe_block(packet, slot);
+    lending_t *lending = describe_span(packet, span);
     *block = NULL;
     if (lending == NULL) {
         return -1;
     }
-    if (lending->block.count > 0 && can_lend(self, slot)) {
-        *block = lend_block(self, lending);
+    if (lending->block.count > 0 && can_lend(self, span)) {
+        *block = lend(self, lending);
         return 0;
     }
     bool wanted = lending->block.count > 0;
     if (wanted) {
-        *block = copy_block(self, lending);
+        *block = copy_lending(self, lending);
     }
-    free(lending);
+    lending_free(self, lending);
     if (wanted && *block == NULL) {
         return -1;
     }
-    release_block(self, slot);
+    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        release_block(self, slot);
+    }
+    return 0;
+}
+
+/* What is lent out and so old that it would be more than the part that may be. */
+static int
+evict_oldest(ring_t *self, span_t span)
+{
+    size_t kept = self->block_count - self->block_count / LENT_PART;
+    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        lending_t *oldest = self->lendings[(slot + kept) % self->block_count];
+        if (oldest != NULL && evict(self, oldest) < 0) {
+            return -1;
+        }
+    }
     return 0;
 }
 
@@ -443,17 +578,17 @@ static enum receive_outcome
 take_block(packet_t *packet, block_t **block, failure_t *failure)
 {
     ring_t *self = packet->ring;
-    while (acquire_block(self, self->next)) {
-        size_t slot = self->next;
-        if ((block_header(self, slot)->block_status & TP_STATUS_BLK_TMO) == 0) {
-            self->filled++;
+    for (;;) {
+        span_t span = ready_span(self);
+        if (span.count == 0) {
+            return RECEIVE_TIMED_OUT;
+        }
+        for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+            self->loaded += block_header(self, slot)->blk_len >= SMALLEST_LENT;
         }
         pthread_mutex_lock(&self->lock);
-        /* At most a quarter of the ring is lent out; the rest is always the kernel's to fill. */
-        lending_t *oldest =
-            self->lendings[(slot + self->block_count - self->block_count / 4) % self->block_count];
-        const char *failed = oldest != NULL && evict(self, oldest) < 0 ? "mremap" : NULL;
-        if (failed == NULL && take_slot(packet, slot, block) < 0) {
+        const char *failed = evict_oldest(self, span) < 0 ? "mremap" : NULL;
+        if (failed == NULL && take_span(packet, span, block) < 0) {
             errno = ENOMEM;
             failed = "malloc";
         }
@@ -462,13 +597,12 @@ take_block(packet_t *packet, block_t **block, failure_t *failure)
             pthread_mutex_unlock(&self->lock);
             return RECEIVE_FAILED;
         }
-        self->next = (slot + 1) % self->block_count;
+        self->next = (span.first + span.count) % self->block_count;
         pthread_mutex_unlock(&self->lock);
         if (*block != NULL) {
             return RECEIVE_BLOCK;
         }
     }
-    return RECEIVE_TIMED_OUT;
 }
 
 /* Whether datagrams lie in a block that the kernel has not handed over yet. */
@@ -479,24 +613,24 @@ has_unfinished_block(const ring_t *self)
     return __atomic_load_n(&header->num_pkts, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Under load, waking up for each block costs more than reading it. So let an eighth of the ring be
- * filled first, by how fast blocks came so far. Blocks that were handed over after the latency, not
- * full, say that the load is low. */
-static void
+/* Under load, waking up costs more than reading a block: a processor that slept has empty caches.
+ * So let an eighth of the ring be filled first, by how fast blocks came so far, if that is more
+ * than one block. False if it is not. */
+static bool
 let_blocks_come(ring_t *self, int64_t deadline_ns)
 {
     int64_t now_ns = platform_now_ns();
-    if (self->filled > 0) {
-        int64_t each_ns = (now_ns - self->emptied_at_ns) / (int64_t)self->filled;
-        int64_t pause_ns = each_ns * (int64_t)self->block_count / 8;
-        pause_ns = smaller(pause_ns, self->longest_pause_ns);
-        pause_ns = smaller(pause_ns, deadline_ns - now_ns);
-        if (pause_ns > 0) {
-            nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
-        }
-    }
+    int64_t longest_ns = smaller(self->longest_pause_ns, deadline_ns - now_ns);
+    int64_t each_ns =
+        self->loaded > 0 ? (now_ns - self->emptied_at_ns) / (int64_t)self->loaded : INT64_MAX;
     self->emptied_at_ns = now_ns;
-    self->filled = 0;
+    self->loaded = 0;
+    if (each_ns >= longest_ns || self->block_count / 8 <= 1) {
+        return false;
+    }
+    int64_t pause_ns = smaller(each_ns * (int64_t)self->block_count / 8, longest_ns);
+    nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
+    return true;
 }
 
 static enum receive_outcome
@@ -512,7 +646,9 @@ packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, fa
         if (packet_has_ended(self) && !has_unfinished_block(self->ring)) {
             return packet_end(self, failure);
         }
-        let_blocks_come(self->ring, deadline_ns);
+        if (let_blocks_come(self->ring, deadline_ns)) {
+            continue;
+        }
         outcome = packet_wait(self, deadline_ns);
         if (outcome != RECEIVE_BLOCK) {
             return outcome;

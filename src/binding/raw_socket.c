@@ -523,7 +523,7 @@ PyDoc_STRVAR(
     "    buffer_size: bytes between the system and the program, at least 1 MiB.\n"
     "    snaplen: bytes to keep of each datagram; ``None`` keeps it whole.\n"
     "    latency: seconds, 0.001 to 60, until datagrams are handed over although the block that\n"
-    "        they are in is not full.\n"
+    "        they are in is not full; under load four times as long, 0.05 at most.\n"
     "    filter: a sequence of classic BPF instructions ``(code, jt, jf, k)``, as\n"
     "        ``Filter.instructions``; what it refuses is not received. ``None`` wants everything.\n"
     "    fanout: the number, 0 to 65535, of a group of sockets that share the load (Linux).\n"

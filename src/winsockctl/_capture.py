@@ -36,7 +36,8 @@ class Capture(Reader):
         buffer_size: bytes of buffer between the system and the program, at least 1 MiB;
             ``Reader.buffer_size`` tells what was really got.
         latency: seconds, 0.001 to 60, until datagrams are handed over although the block that
-            they are in is not full.
+            they are in is not full. Under load they may wait four times as long, 0.05 at most,
+            for others to come with them.
         fanout: the number, 0 to 65535, of a group of captures on this interface that share the
             load, one a thread or process: both directions of a flow go to the same member
             (Linux: PACKET_FANOUT_HASH, packet(7)). Members belong to one network namespace,
