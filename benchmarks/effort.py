@@ -28,6 +28,7 @@ class Load:
     payload: int  # bytes
     rate: int  # datagrams a second; 0 is as many as the generator can
     flows: int = 1
+    senders: int = 1  # who share the rate, each on a processor of its own if there are as many
 
     def __str__(self) -> str:
         speed = f"{self.rate / 1000:g} k/s" if self.rate else "full speed"

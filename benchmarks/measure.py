@@ -69,8 +69,8 @@ class Bench:
         self._sender = sender
         self._receiver = receiver
         # The load and its reader must not share a processor if there are two.
-        processors = sorted(os.sched_getaffinity(0))
-        self._sending_on, self._reading_on = processors[0], processors[-1]
+        self._processors = sorted(os.sched_getaffinity(0))
+        self._reading_on = self._processors[-1]
 
     def run(self, consumer: Consumer, load: Load, *options: str, seconds: float) -> Run:
         """One consumer, on a processor of its own if there is one."""
@@ -112,18 +112,28 @@ class Bench:
         before = backlog_drops()
         loopback = load.medium == "loopback"
         target = "127.0.0.1" if loopback else NOBODY
-        numbers = (PORT, load.payload, load.rate, seconds, load.flows)
-        with self._receiver.host if loopback else self._sender.host:
-            sending = self._start(
-                self._sending_on,
-                [str(self._programs["generator"]), target, *map(str, numbers)],
-            )
-        with sending:
+        numbers = (PORT, load.payload, load.rate / load.senders, seconds, load.flows)
+        command = [str(self._programs["generator"]), target, *map(str, numbers)]
+        with contextlib.ExitStack() as stack:
+            with self._receiver.host if loopback else self._sender.host:
+                sending = [
+                    stack.enter_context(
+                        self._start(self._processors[number % len(self._processors)], command)
+                    )
+                    for number in range(load.senders)
+                ]
             try:
-                made = json.loads(sending.stdout.readline())
-                yield made | {"overrun": backlog_drops() - before}
+                made = [json.loads(each.stdout.readline()) for each in sending]
+                sending[0].stdin.write("\n")  # it may send end marks: the others are done
+                sending[0].stdin.flush()
+                yield {
+                    "sent": sum(each["sent"] for each in made),
+                    "seconds": max(each["seconds"] for each in made),
+                    "overrun": backlog_drops() - before,
+                }
             finally:
-                sending.communicate()
+                for each in sending:
+                    each.communicate()
 
     def run_recorder(self, recorder: Recorder, path: Path, load: Load, *, seconds: float) -> Run:
         """A program that writes what it captures to a file."""

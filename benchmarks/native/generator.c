@@ -1,8 +1,9 @@
 /* generator ADDRESS PORT PAYLOAD RATE SECONDS FLOWS: UDP datagrams, RATE a second (0: as many as it
  * can), from as many ports as there are flows.
  *
- * Prints what it sent as JSON, then sends end marks until its standard input is closed. Below 1000
- * datagrams a second each carries the time of its sending (CLOCK_REALTIME, nanoseconds).
+ * Prints what it sent as JSON. A line on its standard input then asks for end marks, until the
+ * input is closed. Below 1000 datagrams a second each carries the time of its sending
+ * (CLOCK_REALTIME, nanoseconds).
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -119,8 +120,11 @@ main(int count, char **arguments)
     fclose(stdout);
 
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    do {
-        send_all(marks, bytes, payload);
-    } while (poll(&input, 1, MARK_INTERVAL) == 0);
+    char line;
+    if (read(STDIN_FILENO, &line, 1) == 1) {
+        do {
+            send_all(marks, bytes, payload);
+        } while (poll(&input, 1, MARK_INTERVAL) == 0);
+    }
     return 0;
 }
