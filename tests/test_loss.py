@@ -31,9 +31,17 @@ def send(pair: tuple[Port, Port]) -> Callable[[int], None]:
 
 
 @pytest.fixture
-def raw(pair: tuple[Port, Port], live_backend: str, open_socket: OpenSocket) -> RawSocket:
-    program = Filter(f"udp port {WANTED}").instructions
-    return open_socket(live_backend, pair[0].name, filter=program, buffer_size=BUFFER)
+def open_raw(
+    pair: tuple[Port, Port], live_backend: str, open_socket: OpenSocket
+) -> Callable[..., RawSocket]:
+    """A socket on the left host's port that wants the wanted datagrams."""
+    options = {"filter": Filter(f"udp port {WANTED}").instructions, "buffer_size": BUFFER}
+    return lambda **others: open_socket(live_backend, pair[0].name, **options | others)
+
+
+@pytest.fixture
+def raw(open_raw: Callable[..., RawSocket]) -> RawSocket:
+    return open_raw()
 
 
 def counts(raw: RawSocket) -> tuple[int, int]:
@@ -67,33 +75,23 @@ def read_all_after(raw: RawSocket, sent: int) -> tuple[int, int]:
 
 
 def test_nothing_is_dropped_that_fits(
-    pair: tuple[Port, Port],
-    live_backend: str,
-    open_socket: OpenSocket,
-    send: Callable[[int], None],
+    open_raw: Callable[..., RawSocket], send: Callable[[int], None]
 ) -> None:
-    program = Filter(f"udp port {WANTED}").instructions
     # The kernel closes a block of the ring after the latency, however little is in it.
-    raw = open_socket(live_backend, pair[0].name, filter=program, buffer_size=BUFFER, latency=1)
+    raw = open_raw(latency=1)
     send(1000)
     assert read_all(raw, 1000) == (1000, 0)
 
 
 def test_a_stop_at_a_low_rate_loses_nothing(
-    pair: tuple[Port, Port],
-    live_backend: str,
-    open_socket: OpenSocket,
-    send: Callable[[int], None],
+    open_raw: Callable[..., RawSocket], send: Callable[[int], None]
 ) -> None:
     """Each takes a block of the ring for itself, as the latency is over before the next comes."""
-    program = Filter(f"udp port {WANTED}").instructions
-    raw = open_socket(
-        live_backend, pair[0].name, filter=program, buffer_size=64 * BUFFER, latency=0.001
-    )
-    for _ in range(100):
+    raw = open_raw(buffer_size=64 * BUFFER, latency=0.001)
+    for _ in range(250):
         send(1)
         time.sleep(0.002)
-    assert read_all(raw, 100) == (100, 0)
+    assert read_all(raw, 250) == (250, 0)
 
 
 def test_what_finds_no_room_is_counted(raw: RawSocket, send: Callable[[int], None]) -> None:

@@ -97,6 +97,7 @@ def test_blocks_that_are_ready_come_together(can_make_networks, loopback):
         longest = 0
         while len(views) < 200:
             batch = traffic.raw.receive(PATIENCE)
+            assert batch, f"{len(views)} of 200 came"
             longest = max(longest, len(batch))
             views += traffic.ours(batch)
         assert longest > 3  # a block takes three of them

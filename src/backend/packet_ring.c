@@ -44,8 +44,10 @@
  * (vm.max_map_count, 65,530). Beyond that, blocks are copied to the heap. */
 #define MOST_EVICTED 8192
 
-/* How long a receive may let blocks come: so many latencies, and a sender of a byte a nanosecond
- * must not fill more than this part of the ring meanwhile. See let_blocks_come(). */
+/* See wait_for_blocks(). So much of the ring is let come before the next look, for so many
+ * latencies at most; a sender of a byte a nanosecond must not fill more than the last part
+ * meanwhile. */
+#define PART_TO_AWAIT 8
 #define LATENCIES_TO_PAUSE 4
 #define PART_TO_FILL 2
 #define LONGEST_PAUSE_NS (50 * (int64_t)NANOSECONDS_PER_MILLISECOND)
@@ -60,7 +62,7 @@ typedef struct {
 /* Neighbouring slots of the ring. */
 typedef struct {
     size_t first;
-    size_t count;
+    size_t end; /* behind the last */
 } span_t;
 
 typedef struct {
@@ -123,11 +125,14 @@ acquire_block(const ring_t *self, size_t slot)
 }
 
 static void
-release_block(const ring_t *self, size_t slot)
+release_span(const ring_t *self, span_t span)
 {
-    /* While the block is ours: what has_unfinished_block() asks must not be an old number. */
-    block_header(self, slot)->num_pkts = 0;
-    __atomic_store_n(&block_header(self, slot)->block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+    for (size_t slot = span.first; slot < span.end; slot++) {
+        struct tpacket_hdr_v1 *header = block_header(self, slot);
+        /* While the block is ours: what has_unfinished_block() asks must not be an old number. */
+        header->num_pkts = 0;
+        __atomic_store_n(&header->block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+    }
 }
 
 /* Keeps the addresses reserved and gives back whatever lay there. */
@@ -173,7 +178,7 @@ window_free_if_unused(const ring_t *ring, window_t *self)
 static size_t
 span_size(const ring_t *ring, span_t span)
 {
-    return span.count * ring->block_size;
+    return (span.end - span.first) * ring->block_size;
 }
 
 /* Nothing more is lent from the window; only what Python holds of it stays. */
@@ -213,11 +218,11 @@ evict(ring_t *self, lending_t *lending)
     blank(place + size, span_size(self, span) - size);
     lending->evicted = true;
     self->evicted++;
-    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+    for (size_t slot = span.first; slot < span.end; slot++) {
         window->spent[slot] = true;
         self->lendings[slot] = NULL;
-        release_block(self, slot);
     }
+    release_span(self, span);
     return 0;
 }
 
@@ -274,11 +279,11 @@ lending_release(block_t *block)
         ring->evicted--;
         blank(place, whole_pages(block->size));
     } else {
-        for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        for (size_t slot = span.first; slot < span.end; slot++) {
             ring->lendings[slot] = NULL;
-            if (ring->fd >= 0) {
-                release_block(ring, slot);
-            }
+        }
+        if (ring->fd >= 0) {
+            release_span(ring, span);
         }
         if (window->retired) {
             blank(place, span_size(ring, span));
@@ -401,21 +406,19 @@ packet_behind(const struct tpacket3_hdr *packet)
 static span_t
 ready_span(const ring_t *self)
 {
-    span_t span = {.first = self->next};
+    span_t span = {.first = self->next, .end = self->next};
+    size_t part = self->block_count / LENT_PART;
+    size_t most = part < MOST_BLOCKS ? part : MOST_BLOCKS;
     size_t records = 0;
-    size_t most = self->block_count / LENT_PART;
-    most = most < MOST_BLOCKS ? most : MOST_BLOCKS;
-    while (span.count < most && span.first + span.count < self->block_count) {
-        size_t slot = span.first + span.count;
-        if (!acquire_block(self, slot)) {
+    while (span.end - span.first < most && span.end < self->block_count &&
+           acquire_block(self, span.end)) {
+        const struct tpacket_hdr_v1 *header = block_header(self, span.end);
+        records += header->num_pkts;
+        if (span.end > span.first && records > MOST_RECORDS) {
             break;
         }
-        records += block_header(self, slot)->num_pkts;
-        if (span.count > 0 && records > MOST_RECORDS) {
-            break;
-        }
-        span.count++;
-        if (block_header(self, slot)->blk_len < self->block_size / 2) {
+        span.end++;
+        if (header->blk_len < self->block_size / 2) {
             break;
         }
     }
@@ -426,14 +429,13 @@ ready_span(const ring_t *self)
 static size_t
 span_used(const ring_t *self, span_t span)
 {
-    size_t last = span.first + span.count - 1;
-    return span_size(self, span) - self->block_size + block_header(self, last)->blk_len;
+    return span_size(self, span) - self->block_size + block_header(self, span.end - 1)->blk_len;
 }
 
 static bool
 is_spent(const window_t *window, span_t span)
 {
-    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+    for (size_t slot = span.first; slot < span.end; slot++) {
         if (window->spent[slot]) {
             return true;
         }
@@ -447,7 +449,7 @@ describe_span(packet_t *packet, span_t span)
 {
     ring_t *self = packet->ring;
     size_t room = 0;
-    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+    for (size_t slot = span.first; slot < span.end; slot++) {
         room += block_header(self, slot)->num_pkts;
     }
     lending_t *lending = lending_new(self, room);
@@ -464,11 +466,11 @@ describe_span(packet_t *packet, span_t span)
                                ? self->headers + span.first * self->block_size
                                : window_slot(self, self->window, span.first);
     lock_take(packet->channel.filter_lock);
-    for (size_t i = 0; i < span.count; i++) {
-        const struct tpacket_hdr_v1 *header = block_header(self, span.first + i);
+    for (size_t slot = span.first; slot < span.end; slot++) {
+        const struct tpacket_hdr_v1 *header = block_header(self, slot);
+        const uint8_t *start = bytes + (slot - span.first) * self->block_size;
         const struct tpacket3_hdr *datagram =
-            (const struct tpacket3_hdr *)(bytes + i * self->block_size +
-                                          header->offset_to_first_pkt);
+            (const struct tpacket3_hdr *)(start + header->offset_to_first_pkt);
         for (uint32_t left = header->num_pkts; left > 0; left--) {
             record_t record = describe(bytes, datagram);
             if (packet_finish(packet, bytes + record.offset, &record)) {
@@ -505,7 +507,7 @@ lend(ring_t *self, lending_t *lending)
     lending->block.bytes = window_slot(self, self->window, span.first);
     lending->ring = self;
     lending->window = self->window;
-    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+    for (size_t slot = span.first; slot < span.end; slot++) {
         self->lendings[slot] = lending;
     }
     self->window->lent++;
@@ -553,9 +555,7 @@ take_span(packet_t *packet, span_t span, block_t **block)
     if (wanted && *block == NULL) {
         return -1;
     }
-    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
-        release_block(self, slot);
-    }
+    release_span(self, span);
     return 0;
 }
 
@@ -564,7 +564,7 @@ static int
 evict_oldest(ring_t *self, span_t span)
 {
     size_t kept = self->block_count - self->block_count / LENT_PART;
-    for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+    for (size_t slot = span.first; slot < span.end; slot++) {
         lending_t *oldest = self->lendings[(slot + kept) % self->block_count];
         if (oldest != NULL && evict(self, oldest) < 0) {
             return -1;
@@ -580,10 +580,10 @@ take_block(packet_t *packet, block_t **block, failure_t *failure)
     ring_t *self = packet->ring;
     for (;;) {
         span_t span = ready_span(self);
-        if (span.count == 0) {
+        if (span.end == span.first) {
             return RECEIVE_TIMED_OUT;
         }
-        for (size_t slot = span.first; slot < span.first + span.count; slot++) {
+        for (size_t slot = span.first; slot < span.end; slot++) {
             self->loaded += block_header(self, slot)->blk_len >= SMALLEST_LENT;
         }
         pthread_mutex_lock(&self->lock);
@@ -597,7 +597,7 @@ take_block(packet_t *packet, block_t **block, failure_t *failure)
             pthread_mutex_unlock(&self->lock);
             return RECEIVE_FAILED;
         }
-        self->next = (span.first + span.count) % self->block_count;
+        self->next = span.end % self->block_count;
         pthread_mutex_unlock(&self->lock);
         if (*block != NULL) {
             return RECEIVE_BLOCK;
@@ -613,24 +613,25 @@ has_unfinished_block(const ring_t *self)
     return __atomic_load_n(&header->num_pkts, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Under load, waking up costs more than reading a block: a processor that slept has empty caches.
- * So let an eighth of the ring be filled first, by how fast blocks came so far, if that is more
- * than one block. False if it is not. */
-static bool
-let_blocks_come(ring_t *self, int64_t deadline_ns)
+/* As packet_wait(). But under load waking up costs more than reading a block, because a processor
+ * that slept has empty caches: so a part of the ring is let come first, by how fast blocks came so
+ * far, if that is more than one block. */
+static enum receive_outcome
+wait_for_blocks(packet_t *packet, int64_t deadline_ns)
 {
+    ring_t *self = packet->ring;
+    int64_t part = (int64_t)self->block_count / PART_TO_AWAIT;
     int64_t now_ns = platform_now_ns();
     int64_t longest_ns = smaller(self->longest_pause_ns, deadline_ns - now_ns);
     int64_t each_ns =
         self->loaded > 0 ? (now_ns - self->emptied_at_ns) / (int64_t)self->loaded : INT64_MAX;
     self->emptied_at_ns = now_ns;
     self->loaded = 0;
-    if (each_ns >= longest_ns || self->block_count / 8 <= 1) {
-        return false;
+    if (part <= 1 || each_ns >= longest_ns) {
+        return packet_wait(packet, deadline_ns);
     }
-    int64_t pause_ns = smaller(each_ns * (int64_t)self->block_count / 8, longest_ns);
-    nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
-    return true;
+    const struct timespec pause = {.tv_nsec = smaller(each_ns * part, longest_ns)};
+    return nanosleep(&pause, NULL) < 0 ? RECEIVE_INTERRUPTED : RECEIVE_BLOCK;
 }
 
 static enum receive_outcome
@@ -646,10 +647,7 @@ packet_ring_receive(channel_t *channel, int64_t deadline_ns, block_t **block, fa
         if (packet_has_ended(self) && !has_unfinished_block(self->ring)) {
             return packet_end(self, failure);
         }
-        if (let_blocks_come(self->ring, deadline_ns)) {
-            continue;
-        }
-        outcome = packet_wait(self, deadline_ns);
+        outcome = wait_for_blocks(self, deadline_ns);
         if (outcome != RECEIVE_BLOCK) {
             return outcome;
         }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/control_code.h"
 #include "core/ipv6_header.h"
 
@@ -411,12 +412,6 @@ add_record(winsock_t *self, record_t record, uint32_t length)
     block->size += record.length;
     block->records[block->count++] = record;
     block_count(block, &record);
-}
-
-static uint32_t
-big_endian_16(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] << 8 | bytes[1];
 }
 
 /* 0, or the error of the one call that receives one datagram; WSAEMSGSIZE is a truncated one. */

@@ -6,8 +6,8 @@
 
 #include "core/bytes.h"
 
-#define IPV4_HEADER 20 /* bytes */
-#define IPV6_HEADER 40
+#define IPV4_HEADER_SIZE 20 /* bytes */
+#define IPV6_HEADER_SIZE 40
 #define IPV6_HOP_BY_HOP 0
 
 /* 4 or 6 by the first nibble; 0 if the bytes begin with neither header. */
@@ -23,13 +23,13 @@ ip_datagram_length(const uint8_t *payload, uint32_t captured, uint32_t payload_l
     uint32_t length = payload_length;
     if (captured >= 4 && payload[0] >> 4 == 4) {
         length = big_endian_16(payload + 2);
-        if (length < IPV4_HEADER) {
+        if (length < IPV4_HEADER_SIZE) {
             length = payload_length;
         }
     } else if (captured >= 7 && payload[0] >> 4 == 6) {
         uint32_t behind_header = big_endian_16(payload + 4);
         if (behind_header != 0 || payload[6] != IPV6_HOP_BY_HOP) {
-            length = IPV6_HEADER + behind_header;
+            length = IPV6_HEADER_SIZE + behind_header;
         }
     }
     return length < payload_length ? length : payload_length;

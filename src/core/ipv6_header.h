@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define IPV6_HEADER_SIZE 40
+#include "core/ip.h"
+
 #define IPV6_NO_NEXT_HEADER 59
 
 /* What is known of one datagram; -1 says that a number is not. */
